@@ -1,0 +1,1 @@
+"""Datadog observability for Python apps that stream."""
