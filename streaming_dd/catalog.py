@@ -1,0 +1,364 @@
+"""Everything this package can emit: metrics, service checks, span operations and tag keys, declared once.
+
+Code, docs, dashboards and monitors all read this module, so a name is typed here and nowhere else. To rename a
+metric or to add one, edit `METRICS` below and run `make docs`. No state.
+
+Units are Datadog's unit names (https://docs.datadoghq.com/metrics/units/).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from .errors import MetricError
+
+Kind = Literal["count", "gauge", "timer", "histogram", "distribution"]
+
+#: DogStatsD's type letter of each kind. A timer is sent as `d` when `STREAMING_TIMERS` says so.
+TYPE_LETTERS: Final[dict[str, str]] = {
+    "count": "c",
+    "gauge": "g",
+    "timer": "ms",
+    "histogram": "h",
+    "distribution": "d",
+}
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*\Z")
+_TAG_KEY = re.compile(r"[a-z][a-z0-9_.\-]*\Z")
+_NAME_LIMIT = 200
+
+#: Tag keys that Datadog or this package set themselves; nobody else may declare them.
+RESERVED_TAG_KEYS: Final = frozenset({"host", "device", "source", "service", "env", "version", "worker"})
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """Declare a metric: its name, kind, unit, tag keys and one sentence of help.
+
+    An application declares its own metrics with this class and records them with `increment`, `gauge` and
+    `timer`. Raises MetricError for a name or tag key that Datadog would rewrite.
+    """
+
+    name: str
+    kind: Kind
+    unit: str = ""
+    tags: tuple[str, ...] = ()
+    help: str = ""
+    #: True for the metrics of this catalogue: they carry the configured prefix (`streaming.` by default).
+    prefixed: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _NAME.match(self.name) or len(self.name) > _NAME_LIMIT:
+            raise MetricError(
+                f"metric name {self.name!r}: write lower-case words joined by dots, such as 'reports.rows', "
+                f"at most {_NAME_LIMIT} characters"
+            )
+        if self.kind not in TYPE_LETTERS:
+            raise MetricError(f"metric {self.name}: kind {self.kind!r} is none of {', '.join(TYPE_LETTERS)}")
+        object.__setattr__(self, "tags", tuple(self.tags))
+        for key in self.tags:
+            if not _TAG_KEY.match(key):
+                raise MetricError(
+                    f"metric {self.name}: tag key {key!r}: write lower-case letters, digits and _"
+                )
+            if key in RESERVED_TAG_KEYS and not self.prefixed:
+                raise MetricError(f"metric {self.name}: tag key {key!r} is set by Datadog or by this package")
+
+    def full_name(self, prefix: str) -> str:
+        """Return the name as it goes over the wire."""
+        return f"{prefix}.{self.name}" if self.prefixed and prefix else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceCheck:
+    """A status (ok, warning, critical, unknown) that Datadog keeps apart from metrics."""
+
+    name: str
+    tags: tuple[str, ...]
+    help: str
+
+    def full_name(self, prefix: str) -> str:
+        """Return the name as it goes over the wire."""
+        return f"{prefix}.{self.name}" if prefix else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class SpanOperation:
+    """A span's operation name, and what its resource is; `trace.<name>.hits` and `.errors` follow from it."""
+
+    name: str
+    resource: str
+    help: str
+    #: True where Datadog's Agent computes `trace.<name>.*` from it: top-level, measured, or of a counted kind.
+    measured: bool = True
+
+
+def _metric(name: str, kind: Kind, unit: str, tags: tuple[str, ...], help: str) -> Metric:
+    return Metric(name, kind, unit, tags, help, prefixed=True)
+
+
+# --- outcomes: the same word on span, metric and log -------------------------------------------------------
+
+TaskOutcome = Literal["completed", "failed", "cancelled"]
+StreamOutcome = Literal[
+    "completed", "client_disconnect", "server_shutdown", "error", "timeout", "slow_consumer"
+]
+TASK_OUTCOMES: Final[tuple[TaskOutcome, ...]] = ("completed", "failed", "cancelled")
+STREAM_OUTCOMES: Final[tuple[StreamOutcome, ...]] = (
+    "completed",
+    "client_disconnect",
+    "server_shutdown",
+    "error",
+    "timeout",
+    "slow_consumer",
+)
+
+# --- tag keys -----------------------------------------------------------------------------------------------
+
+TAG_KEYS: Final[dict[str, str]] = {
+    "app": "Application of the task, such as the Django app label; `none` for a stream without a task.",
+    "model": "Kind of the task, such as the Django model's name; `none` for a stream without a task.",
+    "method": "HTTP method; `OTHER` for one that HTTP does not define.",
+    "route": "Route template such as `/stream/{id}`; `unmatched` where no route matched. Never a raw path.",
+    "status": "HTTP status that went over the wire.",
+    "status_class": "`1xx` to `5xx`.",
+    "outcome": "How it ended: "
+    + ", ".join(STREAM_OUTCOMES)
+    + " for streams, "
+    + ", ".join(TASK_OUTCOMES)
+    + " for tasks.",
+    "error_type": "Class name of the exception that failed the task.",
+    "event_type": "Type of the event that a task sent; `other` beyond the first 20 types.",
+    "reason": "Why: `too_old` or `silent` for a stalled task; what was wrong for a dropped sample.",
+    "location": "Code location `file.py:function` that held the event loop; `other` beyond the first 50.",
+    "generation": "Generation of the garbage collector: 0, 1 or 2.",
+    "check": "Name of the health check.",
+    "worker": "Slot number of the worker process on its host: small, stable, free again when the process ends.",
+    "env": "Deployment environment (DD_ENV).",
+    "service": "Service name (DD_SERVICE).",
+    "version": "Version of the deployed code (DD_VERSION).",
+}
+
+_TASK = ("app", "model")
+_STREAM = ("app", "model", "route")
+_HTTP = ("method", "route", "status_class")
+
+# --- tasks --------------------------------------------------------------------------------------------------
+
+TASKS_STARTED = _metric("tasks.started", "count", "task", _TASK, "Tasks submitted and accepted.")
+TASKS_COMPLETED = _metric("tasks.completed", "count", "task", _TASK, "Tasks that ended well.")
+TASKS_FAILED = _metric(
+    "tasks.failed", "count", "task", (*_TASK, "error_type"), "Tasks that ended by an exception."
+)
+TASKS_CANCELLED = _metric(
+    "tasks.cancelled", "count", "task", _TASK, "Tasks that were cancelled; never an error."
+)
+TASKS_ACTIVE = _metric(
+    "tasks.active", "gauge", "task", (*_TASK, "worker"), "Tasks submitted and not yet ended."
+)
+TASKS_PEAK = _metric(
+    "tasks.peak",
+    "gauge",
+    "task",
+    (*_TASK, "worker"),
+    "Most tasks active at once in the last 10 to 20 seconds.",
+)
+TASK_DURATION = _metric(
+    "task.duration", "timer", "millisecond", (*_TASK, "outcome"), "Time from a task's first step to its end."
+)
+TASK_QUEUE_TIME = _metric(
+    "task.queue_time", "timer", "millisecond", _TASK, "Time from a task's submission to its first step."
+)
+TASK_CPU_TIME = _metric(
+    "task.cpu_time", "timer", "millisecond", _TASK, "CPU time of a task's own steps, waiting excluded."
+)
+TASK_LONGEST_STEP = _metric(
+    "task.longest_step",
+    "timer",
+    "millisecond",
+    _TASK,
+    "Longest run of a task without an await: it blocked the loop.",
+)
+TASK_MEMORY = _metric(
+    "task.memory",
+    "histogram",
+    "byte",
+    _TASK,
+    "Peak memory allocated by a task (only with STREAMING_TASK_MEMORY).",
+)
+TASK_EVENTS = _metric(
+    "task.events", "count", "event", (*_TASK, "event_type"), "Events that tasks sent to clients."
+)
+TASK_FIRST_EVENT = _metric(
+    "task.first_event", "timer", "millisecond", _TASK, "Time from a task's first step to its first event."
+)
+TASK_CLIENTS = _metric(
+    "task.clients", "gauge", "connection", (*_TASK, "worker"), "Clients of the most watched running task."
+)
+TASKS_STALLS = _metric(
+    "tasks.stalls",
+    "count",
+    "task",
+    (*_TASK, "reason"),
+    "Times a task was found too old or silent for too long.",
+)
+TASKS_STALLED = _metric(
+    "tasks.stalled", "gauge", "task", (*_TASK, "worker"), "Running tasks that are stalled now."
+)
+
+# --- requests -----------------------------------------------------------------------------------------------
+
+HTTP_REQUESTS = _metric(
+    "http.requests",
+    "count",
+    "request",
+    ("method", "route", "status", "status_class", "outcome"),
+    "HTTP requests answered.",
+)
+HTTP_ACTIVE = _metric(
+    "http.active", "gauge", "request", ("worker",), "HTTP requests in flight, streams included."
+)
+HTTP_TIME_TO_FIRST_BYTE = _metric(
+    "http.time_to_first_byte",
+    "timer",
+    "millisecond",
+    _HTTP,
+    "Time to the first byte of the body: a stream's latency.",
+)
+HTTP_DURATION = _metric(
+    "http.duration",
+    "timer",
+    "millisecond",
+    _HTTP,
+    "Time to the end of the response; streams are in stream.duration.",
+)
+HTTP_RESPONSE_BYTES = _metric("http.response_bytes", "count", "byte", _HTTP, "Bytes of response bodies.")
+
+# --- streams ------------------------------------------------------------------------------------------------
+
+CLIENTS_ACTIVE = _metric(
+    "clients.active", "gauge", "connection", (*_TASK, "worker"), "SSE clients connected now."
+)
+CLIENTS_PEAK = _metric(
+    "clients.peak",
+    "gauge",
+    "connection",
+    (*_TASK, "worker"),
+    "Most SSE clients connected in the last 10 to 20 seconds.",
+)
+STREAMS_OPENED = _metric("streams.opened", "count", "connection", _STREAM, "SSE streams opened.")
+STREAMS_CLOSED = _metric(
+    "streams.closed", "count", "connection", (*_STREAM, "outcome"), "SSE streams closed."
+)
+STREAM_FIRST_EVENT = _metric(
+    "stream.first_event",
+    "timer",
+    "millisecond",
+    _STREAM,
+    "Time from the request to the stream's first event.",
+)
+STREAM_DURATION = _metric(
+    "stream.duration",
+    "timer",
+    "millisecond",
+    (*_STREAM, "outcome"),
+    "Lifetime of a stream, request to close.",
+)
+STREAM_GAP = _metric(
+    "stream.gap", "timer", "millisecond", _STREAM, "Longest gap between two events of a stream, at its close."
+)
+STREAM_STALLS = _metric(
+    "stream.stalls", "count", "connection", _STREAM, "Times a stream sent nothing for longer than the limit."
+)
+STREAM_EVENTS = _metric("stream.events", "count", "event", _STREAM, "Events sent on streams.")
+STREAM_BYTES = _metric("stream.bytes", "count", "byte", _STREAM, "Bytes sent on streams.")
+
+# --- websockets ---------------------------------------------------------------------------------------------
+
+WS_ACTIVE = _metric("ws.active", "gauge", "connection", ("worker",), "WebSockets connected now.")
+WS_PEAK = _metric(
+    "ws.peak", "gauge", "connection", ("worker",), "Most WebSockets connected in the last 10 to 20 seconds."
+)
+WS_OPENED = _metric("ws.opened", "count", "connection", ("route",), "WebSockets accepted.")
+WS_CLOSED = _metric("ws.closed", "count", "connection", ("route", "outcome"), "WebSockets closed.")
+WS_RECEIVED = _metric("ws.received", "count", "message", ("route",), "WebSocket messages received.")
+WS_SENT = _metric("ws.sent", "count", "message", ("route",), "WebSocket messages sent.")
+WS_DURATION = _metric("ws.duration", "timer", "millisecond", ("route", "outcome"), "Lifetime of a WebSocket.")
+
+# --- event loop and process ---------------------------------------------------------------------------------
+
+LOOP_LAG = _metric(
+    "loop.lag", "timer", "millisecond", (), "How late the event loop ran a timer: time it was held."
+)
+LOOP_BLOCKED = _metric(
+    "loop.blocked",
+    "count",
+    "occurrence",
+    ("location",),
+    "Times the event loop was held longer than the limit.",
+)
+PROCESS_RSS = _metric("process.rss", "gauge", "byte", ("worker",), "Resident memory of the worker process.")
+PROCESS_CPU = _metric("process.cpu", "gauge", "percent", ("worker",), "CPU of the worker; 100 is one core.")
+PROCESS_THREADS = _metric("process.threads", "gauge", "thread", ("worker",), "Threads of the worker process.")
+PROCESS_OPEN_FILES = _metric(
+    "process.open_files", "gauge", "file", ("worker",), "Open file descriptors of the worker."
+)
+PROCESS_GC = _metric(
+    "process.gc_collections", "count", "garbage collection", ("generation",), "Runs of the garbage collector."
+)
+
+# --- this package's own health ------------------------------------------------------------------------------
+
+TELEMETRY_DROPPED = _metric(
+    "telemetry.samples_dropped", "count", "unit", ("reason",), "Samples that were dropped, and why."
+)
+TELEMETRY_BYTES = _metric("telemetry.bytes_sent", "count", "byte", (), "Bytes of DogStatsD datagrams sent.")
+TELEMETRY_DATAGRAMS = _metric("telemetry.datagrams_sent", "count", "packet", (), "DogStatsD datagrams sent.")
+TELEMETRY_FLUSH_TIME = _metric(
+    "telemetry.flush_time", "timer", "millisecond", (), "Time that one flush took."
+)
+TELEMETRY_LOGS_DROPPED = _metric(
+    "telemetry.logs_dropped", "count", "message", ("reason",), "Log lines that were dropped, and why."
+)
+
+METRICS: Final[tuple[Metric, ...]] = tuple(
+    value for value in list(globals().values()) if isinstance(value, Metric)
+)
+
+# --- service checks -----------------------------------------------------------------------------------------
+
+HEALTH = ServiceCheck("health", ("check", "worker"), "Status of one of the application's health checks.")
+SERVICE_CHECKS: Final[tuple[ServiceCheck, ...]] = (HEALTH,)
+
+# --- spans --------------------------------------------------------------------------------------------------
+
+TASK_RUN = SpanOperation(
+    "task.run", "<app>.<model>", "One run (or one segment of a long run) of a task; a root span."
+)
+TASK_SUBMIT = SpanOperation(
+    "task.submit", "<app>.<model>", "The moment a request submits a task; links to task.run."
+)
+SSE_REQUEST = SpanOperation("sse.request", "<method> <route>", "A stream, from the request to its close.")
+WS_REQUEST = SpanOperation("ws.request", "<route>", "A WebSocket, from the handshake to its close.")
+HTTP_REQUEST = SpanOperation(
+    "asgi.request", "<method> <route>", "An HTTP request, where no ddtrace integration makes the span."
+)
+SPAN_OPERATIONS: Final = (TASK_RUN, TASK_SUBMIT, SSE_REQUEST, WS_REQUEST, HTTP_REQUEST)
+
+#: Span tags, beside Datadog's own `http.*` and `error.*`.
+SPAN_TAGS: Final[dict[str, str]] = {
+    "task.id": "Primary key of the task; on spans and logs only, never on a metric.",
+    "task.app": "As the tag `app`.",
+    "task.model": "As the tag `model`.",
+    "task.status": "Outcome of the task.",
+    "task.final_value": "The task's result: its short form, or its type and size.",
+    "task.segment": "Number of the segment of a long task, from 1.",
+    "task.trace_id": "On a submitting or watching span: the trace of the task.",
+    "stream.outcome": "Outcome of the stream.",
+    "stream.events": "Events sent.",
+    "stream.bytes": "Bytes sent.",
+    "stream.first_event_ms": "Milliseconds to the first event.",
+    "stream.gap_ms": "Longest gap between two events, in milliseconds.",
+}

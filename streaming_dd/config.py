@@ -1,0 +1,359 @@
+"""The one frozen Config: every setting with its type, default and help, and where its value came from.
+
+Precedence: arguments of `configure()` > Django settings > environment > default. To add a setting, add a field
+to `Config`: its name in Django settings and in the environment is `STREAMING_` plus the field's name in upper
+case, unless the field names a Datadog variable (`DD_*`) of its own. No state; the Config in use is the recorder's.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import Any, Final
+
+from .errors import ConfigError
+
+PREFIX: Final = "STREAMING_"
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
+
+#: Settings of other tools that people bring along, and what to write instead.
+_REPLACED: Final[dict[str, str]] = {
+    "STREAMING_JAEGER_HOST": "Set OTEL_TRACES_EXPORTER=otlp and OTEL_EXPORTER_OTLP_ENDPOINT in the environment instead.",
+    "STREAMING_JAEGER_PORT": "Set OTEL_TRACES_EXPORTER=otlp and OTEL_EXPORTER_OTLP_ENDPOINT in the environment instead.",
+}
+
+Parser = Callable[[Any], Any]
+
+
+# --- parsers: each returns the value, or raises ValueError saying what to write --------------------------------
+
+
+def _boolean(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.strip().lower() in _TRUE | _FALSE:
+        return value.strip().lower() in _TRUE
+    raise ValueError("write True or False")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str) or hasattr(value, "__fspath__"):
+        return str(value).strip()
+    raise ValueError("write a string")
+
+
+def _number(minimum: float, maximum: float = float("inf")) -> Parser:
+    def parse(value: Any) -> float:
+        hint = f"write a number from {minimum:g}" + ("" if maximum == float("inf") else f" to {maximum:g}")
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise ValueError(hint)
+        try:
+            number = float(value)
+        except ValueError:
+            raise ValueError(hint) from None
+        if not minimum <= number <= maximum or number in (float("inf"), float("-inf")):
+            raise ValueError(hint)
+        return number
+
+    return parse
+
+
+def _integer(minimum: int, maximum: int = sys.maxsize) -> Parser:
+    def parse(value: Any) -> int:
+        hint = f"write a whole number from {minimum}" + ("" if maximum == sys.maxsize else f" to {maximum}")
+        try:
+            number = int(value) if isinstance(value, int | str) and not isinstance(value, bool) else None
+        except ValueError:
+            number = None
+        if number is None or not minimum <= number <= maximum:
+            raise ValueError(hint)
+        return number
+
+    return parse
+
+
+def _choice(*choices: str) -> Parser:
+    def parse(value: Any) -> str:
+        if isinstance(value, str) and value in choices:
+            return value
+        raise ValueError("write one of " + ", ".join(map(repr, choices)))
+
+    return parse
+
+
+def _level(value: Any) -> str:
+    levels = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
+    if isinstance(value, str) and value.upper() in levels:
+        return value.upper()
+    raise ValueError("write one of " + ", ".join(levels))
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    """A list in Python; words separated by commas in the environment."""
+    if isinstance(value, str):
+        return tuple(part for part in (piece.strip() for piece in value.split(",")) if part)
+    if isinstance(value, list | tuple | set | frozenset) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    raise ValueError("write a list of strings (in the environment: separated by commas)")
+
+
+def _tags(value: Any) -> tuple[str, ...]:
+    tags = _texts(value.replace(" ", ",") if isinstance(value, str) else value)
+    for tag in tags:
+        if not re.match(r"[A-Za-z][^,|#\s:]*:[^,|#\s]+\Z", tag):
+            raise ValueError(f"write tags as 'key:value', without spaces; {tag!r} is not")
+    return tags
+
+
+def _metric_prefix(value: Any) -> str:
+    text = _text(value).rstrip(".")
+    if re.match(r"[a-z][a-z0-9_.]{0,99}\Z", text):
+        return text
+    raise ValueError("write lower-case words joined by dots, such as 'streaming'")
+
+
+def _header(value: Any) -> str:
+    text = _text(value)
+    if text and not re.match(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z", text):
+        raise ValueError("write an HTTP header's name, such as 'x-trace-id', or '' for none")
+    return text.lower()
+
+
+def _route_patterns(value: Any) -> tuple[str, ...]:
+    patterns = _texts(value)
+    for pattern in patterns:
+        if not pattern.startswith("/"):
+            raise ValueError(
+                f"write patterns such as '/stream/{{app}}/{{model}}/{{id}}'; {pattern!r} has no leading /"
+            )
+    return patterns
+
+
+def _address(value: Any) -> str:
+    """`host:port`, or '' for none."""
+    text = _text(value)
+    if not text:
+        return ""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError("write host:port, such as '127.0.0.1:10518'")
+    return text
+
+
+def _statsd_url(value: Any) -> str:
+    text = _text(value)
+    if not text:
+        return ""
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme not in {"udp", "unix", "unixgram", "unixstream"} or not rest:
+        raise ValueError("write udp://host:port, unix:///path, unixgram:///path or unixstream:///path")
+    if scheme == "udp":
+        port = rest.rpartition(":")[2] if ":" in rest else ""
+        if not port.isdigit() or not 0 < int(port) < 65536:
+            raise ValueError("write udp://host:port, such as udp://127.0.0.1:8125")
+    return text
+
+
+def _trace_url(value: Any) -> str:
+    text = _text(value)
+    if text and not re.match(r"(https?://[^/\s]+|unix:///\S+)", text):
+        raise ValueError("write http://host:port or unix:///path, such as http://127.0.0.1:8126")
+    return text
+
+
+# --- the settings ---------------------------------------------------------------------------------------------
+
+
+def setting(default: Any, parse: Parser, help: str, *, env: str = "", secret: bool = False) -> Any:
+    """Declare one setting; `env` names the Datadog variable that it is known by, where there is one."""
+    return field(default=default, metadata={"parse": parse, "help": help, "env": env, "secret": secret})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Every setting, validated. Make one with `load()`; `origins` says where each value came from."""
+
+    # who we are: Datadog's unified service tags
+    service: str = setting("", _text, "Service name, the tag `service`.", env="DD_SERVICE")
+    env: str = setting("", _text, "Deployment environment, the tag `env`.", env="DD_ENV")
+    version: str = setting("", _text, "Version of the deployed code, the tag `version`.", env="DD_VERSION")
+    tags: tuple[str, ...] = setting((), _tags, "Tags for every metric, such as ['team:data'].", env="DD_TAGS")
+
+    # where the agent is
+    agent_host: str = setting("", _text, "Host of the Agent.", env="DD_AGENT_HOST")
+    dogstatsd_port: int = setting(8125, _integer(1, 65535), "DogStatsD's UDP port.", env="DD_DOGSTATSD_PORT")
+    dogstatsd_url: str = setting(
+        "", _statsd_url, "DogStatsD's address; wins over host and port.", env="DD_DOGSTATSD_URL"
+    )
+    trace_agent_url: str = setting("", _trace_url, "Address of the trace intake.", env="DD_TRACE_AGENT_URL")
+
+    # the pillars, each switched off alone
+    enabled: bool = setting(True, _boolean, "Switch for everything: False leaves the app as if not wrapped.")
+    metrics_enabled: bool = setting(True, _boolean, "Send DogStatsD metrics and service checks.")
+    tracing_enabled: bool = setting(True, _boolean, "Create ddtrace spans.")
+    logs_enabled: bool = setting(True, _boolean, "Write JSON log lines.")
+
+    # metrics
+    metric_prefix: str = setting("streaming", _metric_prefix, "First part of the catalogue's metric names.")
+    flush_interval: float = setting(
+        2.0, _number(0.05, 10), "Seconds between two flushes of metrics; at most 10."
+    )
+    packing: bool = setting(
+        True, _boolean, "Pack many values in a line (DogStatsD 1.1, Agent 7.25 or newer)."
+    )
+    timers: str = setting(
+        "timer", _choice("timer", "distribution"), "Send timers as `|ms` or as distributions `|d`."
+    )
+    worker: str = setting(
+        "", _text, "Value of the `worker` tag; empty takes the first free slot on this host."
+    )
+    max_series: int = setting(
+        2000, _integer(10), "Tag combinations of one metric; values beyond become `other`."
+    )
+
+    # tracing
+    task_trace: str = setting(
+        "link", _choice("link", "child"), "A task's span: a new root with a link, or a child."
+    )
+    task_segment: float = setting(
+        600.0, _number(0.1), "Seconds after which a long task's span is cut into segments."
+    )
+    trace_header: str = setting("", _header, "Response header that carries the trace id; empty sends none.")
+
+    # requests and streams
+    exclude_paths: tuple[str, ...] = setting(
+        (), _texts, "Paths to leave out of everything; `*` matches any text."
+    )
+    route_patterns: tuple[str, ...] = setting(
+        (), _route_patterns, "Templates for an app without routes, such as ['/stream/{app}/{model}/{id}']."
+    )
+    stream_stall: float = setting(
+        30.0, _number(0.1), "Seconds without an event after which a stream counts as stalled."
+    )
+
+    # logs
+    log_level: str = setting("INFO", _level, "Lowest level that is written.")
+    log_stdout: bool = setting(True, _boolean, "Write log lines to standard output.")
+    log_file: str = setting("", _text, "File for log lines; empty writes none.")
+    log_file_bytes: int = setting(10_485_760, _integer(1024), "Size at which the log file is rotated.")
+    log_file_count: int = setting(5, _integer(1, 1000), "Rotated log files that are kept.")
+    log_agent: str = setting("", _address, "host:port of the Agent's TCP log intake; empty sends none.")
+    log_bridge: bool = setting(True, _boolean, "Write the standard library's loggers as JSON lines too.")
+    log_redact: tuple[str, ...] = setting(
+        (), _texts, "Further keys whose values are masked, beside passwords, tokens, cookies and the like."
+    )
+    log_queue: int = setting(
+        10_000, _integer(10), "Lines a destination may fall behind before lines are dropped."
+    )
+    access_log: bool = setting(True, _boolean, "Write one line per request.")
+
+    # shutdown
+    shutdown_timeout: float = setting(2.0, _number(0, 60), "Most seconds that the last flush may take.")
+
+    #: Where each value came from: field name -> 'argument', 'Django settings', 'environment NAME' or 'default'.
+    origins: Mapping[str, str] = field(
+        default_factory=lambda: MappingProxyType({}), compare=False, repr=False
+    )
+
+    def dogstatsd_address(self) -> str:
+        """Return where metrics go, as a URL."""
+        return self.dogstatsd_url or f"udp://{self.agent_host or '127.0.0.1'}:{self.dogstatsd_port}"
+
+    def trace_address(self) -> str:
+        """Return where spans go, as a URL."""
+        return self.trace_agent_url or f"http://{self.agent_host or '127.0.0.1'}:8126"
+
+
+_FIELDS: Final = {item.name: item for item in fields(Config) if item.name != "origins"}
+
+
+def setting_name(name: str) -> str:
+    """Return the name by which users know the field `name`."""
+    return _FIELDS[name].metadata["env"] or PREFIX + name.upper()
+
+
+def names() -> dict[str, str]:
+    """Return every setting's public name and its field's name."""
+    return {setting_name(name): name for name in _FIELDS}
+
+
+def load(
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    django: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Config:
+    """Return the Config in force, or raise ConfigError naming the setting and what to write.
+
+    `django` maps names such as STREAMING_LOG_LEVEL to values; `environ` is os.environ unless given.
+    """
+    arguments = dict(arguments or {})
+    environ = os.environ if environ is None else environ
+    django = {} if django is None else django
+    _refuse_unknown_arguments(arguments)
+    _refuse_unknown_names([name for name in django if name.startswith(PREFIX)], "Django settings")
+    _refuse_unknown_names([name for name in environ if name.startswith(PREFIX)], "environment")
+
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for name, item in _FIELDS.items():
+        public = setting_name(name)
+        if arguments.get(name) is not None:
+            raw, origin, shown = arguments[name], "argument", name
+        elif public in django or PREFIX + name.upper() in django:
+            shown = public if public in django else PREFIX + name.upper()
+            raw, origin = django[shown], "Django settings"
+        elif environ.get(public):
+            raw, origin, shown = environ[public], f"environment {public}", public
+        else:
+            values[name], origins[name] = item.default, "default"
+            continue
+        try:
+            values[name] = item.metadata["parse"](raw)
+        except ValueError as error:
+            given = "***" if item.metadata["secret"] else repr(raw)
+            raise ConfigError(shown, f"{given} (from {origin}) cannot be used:", f"{error}.") from None
+        origins[name] = origin
+    return Config(**values, origins=MappingProxyType(origins))
+
+
+def _refuse_unknown_arguments(arguments: Mapping[str, Any]) -> None:
+    for name in arguments:
+        if name not in _FIELDS:
+            close = difflib.get_close_matches(name, _FIELDS, n=1)
+            fix = f"Did you mean {close[0]!r}?" if close else "`streaming-dd config` lists the settings."
+            raise ConfigError(name, "no such setting.", fix)
+
+
+def _refuse_unknown_names(given: list[str], origin: str) -> None:
+    """Refuse an unknown STREAMING_* name: a typing error there would silently keep the default."""
+    known = {name: field_name for name, field_name in names().items() if name.startswith(PREFIX)}
+    known.update({PREFIX + field_name.upper(): field_name for field_name in _FIELDS})
+    for name in given:
+        if name in known:
+            continue
+        if name in _REPLACED:
+            raise ConfigError(name, f"not a setting of streaming_dd (found in {origin}).", _REPLACED[name])
+        close = difflib.get_close_matches(name, known, n=1)
+        fix = f"Did you mean {close[0]}?" if close else "`streaming-dd config` lists the settings."
+        raise ConfigError(name, f"no such setting (found in {origin}).", fix)
+
+
+def describe(config: Config) -> list[tuple[str, str, str, str]]:
+    """Return (name, value, origin, help) of every setting; secrets are masked."""
+    rows = []
+    for name, item in _FIELDS.items():
+        value = getattr(config, name)
+        shown = (
+            "***"
+            if item.metadata["secret"] and value
+            else repr(list(value) if isinstance(value, tuple) else value)
+        )
+        rows.append((setting_name(name), shown, config.origins.get(name, "default"), item.metadata["help"]))
+    return rows
