@@ -1,0 +1,326 @@
+"""The metric store: what was aggregated, in memory, bounded. State: one `Store` per agent, used on its loop only.
+
+For whoever queries it (the query language, monitors, the page):
+
+* A **series** is one metric with one set of tags. Its points lie on bucket starts, multiples of 10 s (epoch
+  seconds, UTC): the point at `t` tells of `[t, t + 10)`. A bucket is written when it closes, so the newest point
+  is between 10 and 20 s old; a bucket in which nothing came has no point (counts: 0 for 300 s, then none).
+* `Store.select(metric, where, start, end)` returns every series of `metric` with a point in `start <= t < end`
+  whose tags satisfy `where`, a predicate over the frozenset of tags (`"model:summary"`; a tag without a value is
+  its own name). Tags are normalised as Datadog's backend does (lower case), and include `host:`.
+* `Series.kind` says what `values` mean:
+    * ``count``: the raw sum of the bucket. `as_count()` is the sum of values, `as_rate()` that divided by
+      seconds; a bare query is per second, value / interval. (`c`, a histogram's `.count`, `trace.*.hits`.)
+    * ``gauge``: the last value (`g`), a set's cardinality (`s`), a histogram's aggregate (`.avg`, `.max`,
+      `.median`, `.95percentile`).
+    * ``distribution``: `values` holds each bucket's count, and `sketches[i]` the whole bucket. Merge sketches
+      over time and tags first (`sketch.merged`), then take `quantile(q)`, `average`, `min`, `max`, `sum`.
+* `Series.interval` is 10, or 60 when `start` reaches beyond the four hours that are kept at full resolution:
+  points are then on whole minutes, counts summed, gauges averaged. Older than 24 hours nothing is kept.
+* `Store.metrics()` lists what exists; `Store.tag_values(metric)` what a template variable can offer.
+
+Memory: a series costs 2.9 KB for each hour in which it had a point (480 bytes once that hour is older than four
+hours), sketches 12 bytes a bin. `max_series` and `max_bins` bound both; what was refused is in `rejected`.
+"""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from math import nan
+from typing import Literal
+
+from streaming_dd.local_agent.sketch import FrozenSketch, Sketch, merged
+
+INTERVAL = 10
+"""Seconds of a bucket, as in Datadog's Agent."""
+COARSE = 60
+HOUR = 3600
+FINE_HOURS = 4
+KEEP_HOURS = 24
+SKETCH_FINE = 15 * 60
+"""Seconds after which a distribution's buckets are merged to whole minutes."""
+
+StoredKind = Literal["count", "gauge", "distribution"]
+Tags = frozenset[str]
+Where = Callable[[Tags], bool]
+
+
+@dataclass(slots=True)
+class Series:
+    """The points of one metric with one set of tags in a time range, oldest first."""
+
+    metric: str
+    tags: Tags
+    kind: StoredKind
+    interval: int
+    times: list[int]
+    values: list[float]
+    sketches: list[FrozenSketch] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class MetricInfo:
+    """What is known about one metric name. `tags` maps each tag key to its number of values."""
+
+    name: str
+    kinds: list[StoredKind]
+    series: int
+    tags: dict[str, int]
+    last_time: int
+    last_value: float
+    unit: str = ""
+
+
+class Recorded:
+    """One series' memory: an array of 360 doubles (nan: no point) for each hour in which it had a point."""
+
+    __slots__ = ("coarse", "fine", "kind", "last_time", "last_value", "metric", "sketches", "tags")
+
+    def __init__(self, metric: str, tags: Tags, kind: StoredKind) -> None:
+        self.metric = metric
+        self.tags = tags
+        self.kind = kind
+        self.fine: dict[int, array[float]] = {}
+        self.coarse: dict[int, array[float]] = {}
+        self.sketches: dict[int, FrozenSketch] = {}
+        self.last_time = 0
+        self.last_value = nan
+
+    def put(self, bucket: int, value: float) -> None:
+        """Write the point of a bucket: a count is added to what is there, a gauge replaces it."""
+        hour, second = divmod(bucket, HOUR)
+        points = self.fine.get(hour)
+        if points is None:
+            points = self.fine[hour] = array("d", _NO_FINE)
+        index = second // INTERVAL
+        if self.kind != "gauge" and points[index] == points[index]:
+            value += points[index]
+        points[index] = value
+        if bucket >= self.last_time:
+            self.last_time, self.last_value = bucket, value
+
+    def put_sketch(self, bucket: int, sketch: Sketch) -> int:
+        """Merge a distribution into its bucket; return by how many bins memory grew."""
+        known = self.sketches.get(bucket)
+        frozen = (merged((known, sketch)) if known else sketch).freeze()
+        self.sketches[bucket] = frozen
+        self.put(bucket, sketch.count)
+        return len(frozen.keys) - (len(known.keys) if known else 0)
+
+    def points(self, start: int, end: int, interval: int) -> tuple[list[int], list[float]]:
+        """Return times and values of the points in `start <= t < end`."""
+        times: list[int] = []
+        values: list[float] = []
+        for hour in range(start // HOUR, (end - 1) // HOUR + 1):
+            points = self._hour(hour, interval)
+            if points is None:
+                continue
+            first = hour * HOUR
+            low = max(0, -(-(start - first) // interval))
+            high = min(len(points), -(-(end - first) // interval))
+            part = points[low:high]
+            values += [value for value in part if value == value]
+            begin = first + low * interval
+            times += [begin + i * interval for i, value in enumerate(part) if value == value]
+        return times, values
+
+    def age(self, hour: int) -> None:
+        """Shrink what is older than `FINE_HOURS` before `hour`, drop what is older than `KEEP_HOURS`."""
+        for old in [h for h in self.fine if h < hour - FINE_HOURS]:
+            self.coarse[old] = _coarsen(self.fine.pop(old), self.kind)
+        for old in [h for h in self.coarse if h < hour - KEEP_HOURS]:
+            del self.coarse[old]
+
+    def age_sketches(self, before: int) -> int:
+        """Merge the buckets before `before` to whole minutes; return by how many bins memory shrank."""
+        minutes: dict[int, list[int]] = {}
+        for bucket in self.sketches:
+            if bucket < before:
+                minutes.setdefault(bucket - bucket % COARSE, []).append(bucket)
+        freed = 0
+        for minute, buckets in minutes.items():
+            if buckets != [minute]:
+                parts = [self.sketches.pop(bucket) for bucket in buckets]
+                self.sketches[minute] = merged(parts).freeze()
+                freed += sum(len(part.keys) for part in parts) - len(self.sketches[minute].keys)
+        return freed
+
+    def _hour(self, hour: int, interval: int) -> array[float] | None:
+        fine = self.fine.get(hour)
+        if interval == INTERVAL:
+            return fine
+        return _coarsen(fine, self.kind) if fine is not None else self.coarse.get(hour)
+
+
+class Store:
+    """All series of an agent. `clock` gives epoch seconds."""
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = time.time,
+        max_series: int = 5_000,
+        max_bins: int = 4_000_000,
+    ) -> None:
+        self.clock = clock
+        self.max_series = max_series
+        self.max_bins = max_bins
+        self.bins = 0
+        self.series_count = 0
+        self.rejected: Counter[str] = Counter()
+        """Samples refused because `max_series` was reached, by metric name."""
+        self.units: dict[str, str] = {}
+        self._metrics: dict[str, dict[tuple[Tags, StoredKind], Recorded]] = {}
+        self._aged_hour = 0
+        self._aged_sketches = 0
+
+    def series(self, metric: str, tags: Tags, kind: StoredKind) -> Recorded | None:
+        """Return the series to write to, a new one if need be; None when the store is full."""
+        known = self._metrics.setdefault(metric, {})
+        recorded = known.get((tags, kind))
+        if recorded is None:
+            if self.series_count >= self.max_series:
+                if not known:
+                    del self._metrics[metric]
+                return None
+            recorded = known[tags, kind] = Recorded(metric, tags, kind)
+            self.series_count += 1
+        return recorded
+
+    def put(self, metric: str, tags: Tags, kind: StoredKind, bucket: int, value: float) -> bool:
+        """Write one point; False if the store is full. Counts add up, gauges replace."""
+        recorded = self.series(metric, tags, kind)
+        if recorded is None:
+            self.rejected[metric] += 1
+            return False
+        recorded.put(bucket, value)
+        return True
+
+    def put_sketch(self, metric: str, tags: Tags, bucket: int, sketch: Sketch) -> bool:
+        """Merge one bucket of a distribution; False if the store is full."""
+        recorded = self.series(metric, tags, "distribution")
+        if recorded is None:
+            self.rejected[metric] += 1
+            return False
+        self.bins += recorded.put_sketch(bucket, sketch)
+        return True
+
+    def select(self, metric: str, where: Where | None, start: float, end: float) -> list[Series]:
+        """Return the series of `metric` that have points in `start <= t < end` and whose tags satisfy `where`."""
+        first, last = int(start), int(-(-end // 1))
+        interval = COARSE if first < self.fine_start() else INTERVAL
+        first -= first % interval if interval == COARSE else 0
+        found: list[Series] = []
+        for recorded in self._metrics.get(metric, {}).values():
+            if where is not None and not where(recorded.tags):
+                continue
+            if recorded.kind == "distribution":
+                times = sorted(t for t in recorded.sketches if first <= t < last)
+                sketches = [recorded.sketches[t] for t in times]
+                values = [float(sketch.count) for sketch in sketches]
+            else:
+                times, values = recorded.points(first, last, interval)
+                sketches = []
+            if times:
+                found.append(Series(metric, recorded.tags, recorded.kind, interval, times, values, sketches))
+        return found
+
+    def fine_start(self) -> int:
+        """Return the oldest time that is kept at full resolution."""
+        return (int(self.clock()) // HOUR - FINE_HOURS) * HOUR
+
+    def names(self) -> Sequence[str]:
+        """Return the names of all metrics, sorted."""
+        return sorted(self._metrics)
+
+    def metrics(self) -> list[MetricInfo]:
+        """Return what is known about every metric, by name."""
+        return [info for name in self.names() if (info := self.metric(name)) is not None]
+
+    def metric(self, name: str) -> MetricInfo | None:
+        """Return what is known about one metric, None if it was never sent."""
+        known = self._metrics.get(name)
+        if not known:
+            return None
+        newest = max(known.values(), key=lambda recorded: recorded.last_time)
+        values = self.tag_values(name)
+        return MetricInfo(
+            name,
+            sorted({kind for _, kind in known}),
+            len(known),
+            {key: len(values[key]) for key in sorted(values)},
+            newest.last_time,
+            newest.last_value,
+            self.units.get(name, ""),
+        )
+
+    def tag_values(self, metric: str | None = None) -> dict[str, set[str]]:
+        """Return the values of every tag key, of one metric or of all."""
+        values: dict[str, set[str]] = {}
+        for recorded in self._recorded(metric):
+            for tag in recorded.tags:
+                key, _, value = tag.partition(":")
+                values.setdefault(key, set()).add(value)
+        return values
+
+    def age(self) -> None:
+        """Shrink and drop old points; call it every few seconds, it looks at each series once an hour."""
+        now = int(self.clock())
+        if now // HOUR != self._aged_hour:
+            self._aged_hour = now // HOUR
+            for recorded in self._recorded(None):
+                recorded.age(self._aged_hour)
+            self._forget_before(now - KEEP_HOURS * HOUR)
+        if now // COARSE != self._aged_sketches:
+            self._aged_sketches = now // COARSE
+            before = (now - SKETCH_FINE) // COARSE * COARSE
+            self.bins -= sum(r.age_sketches(before) for r in self._recorded(None) if r.sketches)
+            self._drop_sketches(now - KEEP_HOURS * HOUR)
+
+    def _forget_before(self, oldest: int) -> None:
+        for metric, known in list(self._metrics.items()):
+            for key in [key for key, recorded in known.items() if recorded.last_time < oldest]:
+                self.bins -= sum(len(sketch.keys) for sketch in known[key].sketches.values())
+                del known[key]
+                self.series_count -= 1
+            if not known:
+                del self._metrics[metric]
+
+    def _drop_sketches(self, oldest: int) -> None:
+        """Drop sketches older than `oldest`, and the oldest hours while there are more than `max_bins`."""
+        with_sketches = [recorded for recorded in self._recorded(None) if recorded.sketches]
+        while with_sketches:
+            for recorded in with_sketches:
+                for bucket in [bucket for bucket in recorded.sketches if bucket < oldest]:
+                    self.bins -= len(recorded.sketches.pop(bucket).keys)
+            if self.bins <= self.max_bins:
+                return
+            with_sketches = [recorded for recorded in with_sketches if recorded.sketches]
+            oldest = min((min(recorded.sketches) for recorded in with_sketches), default=0) + HOUR // 4
+
+    def _recorded(self, metric: str | None) -> Iterator[Recorded]:
+        if metric is not None:
+            yield from self._metrics.get(metric, {}).values()
+            return
+        for known in self._metrics.values():
+            yield from known.values()
+
+
+_NO_FINE = array("d", [nan]) * (HOUR // INTERVAL)
+
+
+def _coarsen(fine: array[float], kind: StoredKind) -> array[float]:
+    """Return an hour by minutes: counts summed, gauges averaged."""
+    minutes = array("d")
+    width = COARSE // INTERVAL
+    for i in range(0, len(fine), width):
+        seen = [value for value in fine[i : i + width] if value == value]
+        if not seen:
+            minutes.append(nan)
+        else:
+            minutes.append(sum(seen) / len(seen) if kind == "gauge" else sum(seen))
+    return minutes
