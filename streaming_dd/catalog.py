@@ -33,9 +33,9 @@ _NAME_LIMIT = 200
 RESERVED_TAG_KEYS: Final = frozenset({"host", "device", "source", "service", "env", "version", "worker"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Metric:
-    """Declare a metric: its name, kind, unit, tag keys and one sentence of help.
+    """Declare a metric: its name, kind, unit, tag keys and one sentence of help. Compared by identity.
 
     An application declares its own metrics with this class and records them with `increment`, `gauge` and
     `timer`. Raises MetricError for a name or tag key that Datadog would rewrite.
