@@ -1,0 +1,289 @@
+"""The door to ddtrace: request, stream and task spans; capture, link, correlate.
+
+ddtrace's tracer is one object per process, and so is the reference to it that is kept here once tracing was
+started. Spans are never held active across a yield, a task's span is a root of its own (linked to what submitted
+it), and cancelling or disconnecting is no error. docs/decisions/0003 has the measurements behind this.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, cast
+from urllib.parse import urlsplit
+
+from .catalog import HTTP_REQUEST, SSE_REQUEST, TASK_RUN, TASK_SUBMIT, SpanOperation
+from .config import Config
+from .notices import say
+
+#: Headers that carry a trace context in one of ddtrace's propagation styles.
+_PROPAGATION_HEADERS: Final = frozenset({b"traceparent", b"x-datadog-trace-id", b"b3", b"x-b3-traceid"})
+_NO_IDS: Final = ("0", "0")
+_STACK_LIMIT: Final = 20_000
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+#: ddtrace's tracer, once imported by `start()`.
+_tracer: Any = None
+
+
+def correlation() -> tuple[str, str]:
+    """Return (trace id, span id) of the active span as log lines carry them, or ("0", "0")."""
+    tracer = _tracer
+    if tracer is None:
+        module = sys.modules.get("ddtrace.trace")
+        tracer = getattr(module, "tracer", None)  # the user's own, while our tracing is off
+        if tracer is None:
+            return _NO_IDS
+    active = tracer.context_provider.active()
+    if active is None or not active.trace_id or not tracer.enabled:
+        return _NO_IDS
+    return format_ids(active)
+
+
+def format_ids(span: Any) -> tuple[str, str]:
+    """Return a span's ids in Datadog's log format: 32 hex digits (decimal for a 64-bit id), and decimal."""
+    trace_id: int = span.trace_id
+    return (f"{trace_id:032x}" if trace_id >> 64 else str(trace_id), str(span.span_id))
+
+
+class Tracing:
+    """Spans of one process. With tracing off (by us or by DD_TRACE_ENABLED) every method does nothing."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._tracer: Any = start(config) if config.enabled and config.tracing_enabled else None
+
+    @property
+    def enabled(self) -> bool:
+        """Whether spans are made."""
+        return self._tracer is not None
+
+    # --- requests and streams -------------------------------------------------------------------------------
+
+    def start_request(
+        self, resource: str, headers: Iterable[tuple[bytes, bytes]], operation: SpanOperation = HTTP_REQUEST
+    ) -> Any:
+        """Start and activate the span of a request, as a child of the caller's trace if the headers name one."""
+        tracer = self._tracer
+        parent = None
+        for name, _ in headers:
+            if name in _PROPAGATION_HEADERS:
+                parent = _extract(headers)
+                break
+        return tracer.start_span(
+            operation.name, child_of=parent, resource=resource, span_type="web", activate=True
+        )
+
+    def active(self) -> Any:
+        """Return what is active (a span, a remote context or None), to be given to `activate` later."""
+        return self._tracer.context_provider.active() if self._tracer is not None else None
+
+    def activate(self, context: Any) -> None:
+        """Make `context` (as `active` returned it) the active one again."""
+        if self._tracer is not None:
+            self._tracer.context_provider.activate(context)
+
+    @staticmethod
+    def span_of_integration(scope: Mapping[str, Any]) -> Any:
+        """Return the span that ddtrace's own ASGI integration made for this request, if it made one."""
+        spans = scope["datadog"].get("request_spans") if "datadog" in scope else None
+        return spans[0] if spans else None
+
+    @staticmethod
+    def rename_to_stream(span: Any) -> None:
+        """Make a request's span that of a stream: its lifetime must not count as a request's latency."""
+        span.name = SSE_REQUEST.name
+
+    # --- tasks ----------------------------------------------------------------------------------------------
+
+    def start_task(
+        self, resource: str, tags: Mapping[str, str], parent: Any, attributes: Mapping[str, str]
+    ) -> Any:
+        """Start the span of a task, not yet active: a new root linked to `parent`, or its child if so configured."""
+        child = self.config.task_trace == "child"
+        span = self._tracer.start_span(
+            TASK_RUN.name, child_of=parent if child else None, resource=resource, span_type="worker"
+        )
+        span.set_tag("span.kind", "consumer")
+        span.set_tag("component", "streaming_dd")
+        for key, value in tags.items():
+            span.set_tag(key, value)
+        span.set_metric("_dd.measured", 1)
+        if parent is not None and not child:
+            link(span, parent, attributes)
+        return span
+
+    def submit_task(self, resource: str, tags: Mapping[str, str]) -> Any:
+        """Start the short span by which a request submits a task, or return None outside of a trace."""
+        tracer = self._tracer
+        parent = tracer.context_provider.active()
+        if parent is None:
+            return None
+        span = tracer.start_span(TASK_SUBMIT.name, child_of=parent, resource=resource, span_type="worker")
+        span.set_tag("span.kind", "producer")
+        span.set_tag("component", "streaming_dd")
+        for key, value in tags.items():
+            span.set_tag(key, value)
+        return span
+
+    # --- the end --------------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Send what has finished."""
+        if self._tracer is not None and self._tracer.enabled and self.agent_answers():
+            self._tracer.flush()
+
+    def agent_answers(self, timeout: float = 0.25) -> bool:
+        """Return whether something listens where the spans go: ddtrace would retry for seconds if not."""
+        url = urlsplit(self._tracer.agent_trace_url or "")
+        try:
+            if url.scheme == "unix":
+                with socket.socket(socket.AF_UNIX) as probe:
+                    probe.settimeout(timeout)
+                    probe.connect(url.path)
+            elif url.hostname:
+                socket.create_connection((url.hostname, url.port or 80), timeout).close()
+        except OSError:
+            return False
+        return True
+
+    def stop(self, timeout: float) -> None:
+        """Send what has finished and shut the tracer down, at once if no Agent listens."""
+        if self._tracer is None or not self._tracer.enabled:
+            return
+        answers = self.agent_answers()
+        if not answers:
+            say("traces", f"no Agent takes traces at {self._tracer.agent_trace_url}; spans are lost.")
+        self._tracer.shutdown(timeout=timeout if answers else 0)
+
+
+def link(span: Any, target: Any, attributes: Mapping[str, str]) -> None:
+    """Link `span` to `target` (a span or a context of ddtrace)."""
+    if target.trace_id and target.span_id:
+        span.set_link(target.trace_id, target.span_id, attributes=dict(attributes))
+
+
+def set_error(span: Any, error: BaseException) -> None:
+    """Mark a span failed, with the three fields that Error Tracking reads."""
+    kind, message, stack = describe_error(error)
+    span.error = 1
+    span.set_tag("error.type", kind)
+    span.set_tag("error.message", message)
+    span.set_tag("error.stack", stack)
+
+
+def describe_error(error: BaseException) -> tuple[str, str, str]:
+    """Return an exception's qualified type, message and stack (causes included); never raises."""
+    kind = type(error)
+    name = (
+        kind.__qualname__
+        if kind.__module__ in ("builtins", "__main__")
+        else f"{kind.__module__}.{kind.__qualname__}"
+    )
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001 - a broken __str__ must not hide the error
+        message = "<its __str__ raised>"
+    try:
+        stack = "".join(traceback.format_exception(error))
+    except Exception:  # noqa: BLE001 - the same for a broken __repr__ in the chain
+        stack = "".join(traceback.format_tb(error.__traceback__)) + f"{name}: {message}"
+    return name, message[:5000], stack[-_STACK_LIMIT:]
+
+
+def _extract(headers: Iterable[tuple[bytes, bytes]]) -> Any:
+    from ddtrace.propagation.http import HTTPPropagator
+
+    context = HTTPPropagator.extract(
+        {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+    )
+    return context if context.trace_id else None
+
+
+def start(config: Config) -> Any:
+    """Import ddtrace, give it our settings, and return its tracer; None if ddtrace itself is disabled."""
+    global _tracer
+    tracer = _import_tracer(config)
+    _configure(tracer, config)
+    if not tracer.enabled:
+        return None
+    _tracer = tracer
+    return tracer
+
+
+def _import_tracer(config: Config) -> Any:
+    """Import ddtrace without losing the signal handlers of a running server.
+
+    ddtrace puts its handlers over those that it finds; under uvicorn, which imports the application inside its
+    running loop, that would shut the tracer down at the signal, before the graceful shutdown's spans end.
+    """
+    if config.trace_agent_url and "ddtrace" not in sys.modules:
+        os.environ.setdefault("DD_TRACE_AGENT_URL", config.trace_agent_url)
+    main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    from ddtrace.trace import tracer
+
+    for number, handler in before.items():
+        found = signal.getsignal(number)
+        if main and found is not handler and callable(handler) and handler is not signal.default_int_handler:
+            signal.signal(number, handler)
+    return tracer
+
+
+def _configure(tracer: Any, config: Config) -> None:
+    """Hand ddtrace what was set by arguments or in Django settings: it reads only the environment itself."""
+    import ddtrace
+
+    settings = cast("Any", ddtrace.config)
+    for name in ("service", "env", "version"):
+        value = getattr(config, name)
+        if value and getattr(settings, name, None) != value:
+            setattr(settings, name, value)
+    url = config.trace_agent_url or (f"http://{config.agent_host}:8126" if config.agent_host else "")
+    given = config.origins.get("trace_agent_url" if config.trace_agent_url else "agent_host", "default")
+    if url and given in ("argument", "Django settings") and tracer.agent_trace_url != url:
+        tracer._agent_url = url  # the only way to move a tracer that exists already
+
+
+def uncover_server_handlers() -> None:
+    """Take ddtrace's signal handlers off a server's: they would shut the tracer down before its last spans end.
+
+    For a ddtrace that was imported by somebody else inside the server's loop. Called at lifespan start-up, in
+    the main thread; what ddtrace's handler would have done is done at the end of the lifespan.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in _SIGNALS:
+        handler = signal.getsignal(number)
+        if getattr(handler, "__module__", "") != "ddtrace.internal.utils.signals" or not callable(handler):
+            continue
+        code = getattr(handler, "__code__", None)
+        cells = dict(zip(code.co_freevars, handler.__closure__ or (), strict=False)) if code else {}  # type: ignore[attr-defined]
+        under = cells["old_signal"].cell_contents if "old_signal" in cells else None
+        if callable(under) and getattr(under, "__module__", "") != "ddtrace.internal.utils.signals":
+            signal.signal(number, under)
+
+
+def integration_is_inside(app: Any) -> bool:
+    """Return whether ddtrace's own ASGI middleware is among the layers of `app`: then it makes the request's span."""
+    module = sys.modules.get("ddtrace.contrib.internal.asgi.middleware")
+    if module is None:
+        return False
+    middleware = module.TraceMiddleware
+    for _ in range(50):
+        if isinstance(app, middleware):
+            return True
+        if any(getattr(item, "cls", None) is middleware for item in getattr(app, "user_middleware", ())):
+            return True
+        inner = next(
+            (getattr(app, name) for name in ("app", "application", "_app") if hasattr(app, name)), None
+        )
+        if inner is None or inner is app:
+            return False
+        app = inner
+    return False
