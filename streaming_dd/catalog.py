@@ -129,7 +129,7 @@ TAG_KEYS: Final[dict[str, str]] = {
     + " for streams, "
     + ", ".join(TASK_OUTCOMES)
     + " for tasks.",
-    "error_type": "Class name of the exception that failed the task.",
+    "error_type": "Class name of the exception; `none` for a 5xx status without one.",
     "event_type": "Type of the event that a task sent; `other` beyond the first 20 types.",
     "reason": "Why: `too_old` or `silent` for a stalled task; what was wrong for a dropped sample.",
     "location": "Code location `file.py:function` that held the event loop; `other` beyond the first 50.",
@@ -214,8 +214,15 @@ HTTP_REQUESTS = _metric(
     "http.requests",
     "count",
     "request",
-    ("method", "route", "status", "status_class", "outcome"),
-    "HTTP requests answered.",
+    ("method", "route", "status", "status_class"),
+    "HTTP requests answered; a stream counts when its response starts.",
+)
+HTTP_ERRORS = _metric(
+    "http.errors",
+    "count",
+    "request",
+    ("method", "route", "error_type"),
+    "Requests and streams that ended by an exception or by a 5xx status; disconnects are none.",
 )
 HTTP_ACTIVE = _metric(
     "http.active", "gauge", "request", ("worker",), "HTTP requests in flight, streams included."

@@ -263,7 +263,7 @@ def uncover_server_handlers() -> None:
         if getattr(handler, "__module__", "") != "ddtrace.internal.utils.signals" or not callable(handler):
             continue
         code = getattr(handler, "__code__", None)
-        cells = dict(zip(code.co_freevars, handler.__closure__ or (), strict=False)) if code else {}  # type: ignore[attr-defined]
+        cells = dict(zip(code.co_freevars, handler.__closure__ or (), strict=False)) if code else {}
         under = cells["old_signal"].cell_contents if "old_signal" in cells else None
         if callable(under) and getattr(under, "__module__", "") != "ddtrace.internal.utils.signals":
             signal.signal(number, under)
