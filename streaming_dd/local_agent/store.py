@@ -17,6 +17,7 @@ For whoever queries it (the query language, monitors, the page):
       over time and tags first (`sketch.merged`), then take `quantile(q)`, `average`, `min`, `max`, `sum`.
 * `Series.interval` is 10, or 60 when `start` reaches beyond the four hours that are kept at full resolution:
   points are then on whole minutes, counts summed, gauges averaged. Older than 24 hours nothing is kept.
+* `Store.checks(name, where)` returns the runs of a service check by tags, `Store.events` the last events.
 * `Store.metrics()` lists what exists; `Store.tag_values(metric)` what a template variable can offer.
 
 Memory: a series costs 2.9 KB for each hour in which it had a point (480 bytes once that hour is older than four
@@ -27,12 +28,13 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import nan
 from typing import Literal
 
+from streaming_dd.local_agent.dogstatsd import Event, ServiceCheck
 from streaming_dd.local_agent.sketch import FrozenSketch, Sketch, merged
 
 INTERVAL = 10
@@ -43,6 +45,9 @@ FINE_HOURS = 4
 KEEP_HOURS = 24
 SKETCH_FINE = 15 * 60
 """Seconds after which a distribution's buckets are merged to whole minutes."""
+
+MAX_EVENTS = 1_000
+MAX_RUNS = 200
 
 StoredKind = Literal["count", "gauge", "distribution"]
 Tags = frozenset[str]
@@ -73,6 +78,26 @@ class MetricInfo:
     last_time: int
     last_value: float
     unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRun:
+    """One service check as it came in. `status` is one of ok, warning, critical, unknown."""
+
+    timestamp: float
+    name: str
+    status: str
+    tags: Tags
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptEvent:
+    """One event as it came in."""
+
+    timestamp: float
+    event: Event
+    tags: Tags
 
 
 class Recorded:
@@ -174,6 +199,8 @@ class Store:
         self.rejected: Counter[str] = Counter()
         """Samples refused because `max_series` was reached, by metric name."""
         self.units: dict[str, str] = {}
+        self.events: deque[KeptEvent] = deque(maxlen=MAX_EVENTS)
+        self._checks: dict[str, dict[Tags, deque[CheckRun]]] = {}
         self._metrics: dict[str, dict[tuple[Tags, StoredKind], Recorded]] = {}
         self._aged_hour = 0
         self._aged_sketches = 0
@@ -208,6 +235,32 @@ class Store:
             return False
         self.bins += recorded.put_sketch(bucket, sketch)
         return True
+
+    def has_room(self, series: int) -> bool:
+        """Say whether that many new series would be accepted."""
+        return self.series_count + series <= self.max_series
+
+    def put_event(self, now: float, event: Event, tags: Tags) -> None:
+        """Keep an event; the oldest goes when there are `MAX_EVENTS`."""
+        self.events.append(KeptEvent(event.timestamp or now, event, tags))
+
+    def put_check(self, now: float, check: ServiceCheck, tags: Tags) -> None:
+        """Keep a service check's run, the last `MAX_RUNS` of each name and tags."""
+        known = self._checks.setdefault(check.name, {})
+        if tags not in known and sum(map(len, self._checks.values())) >= self.max_series:
+            self.rejected[check.name] += 1
+            return
+        runs = known.setdefault(tags, deque(maxlen=MAX_RUNS))
+        runs.append(CheckRun(check.timestamp or now, check.name, check.status, tags, check.message))
+
+    def checks(self, name: str, where: Where | None = None) -> list[list[CheckRun]]:
+        """Return the runs of a service check, one list per set of tags, oldest run first."""
+        known = self._checks.get(name, {})
+        return [list(runs) for tags, runs in known.items() if where is None or where(tags)]
+
+    def check_names(self) -> Sequence[str]:
+        """Return the names of all service checks, sorted."""
+        return sorted(self._checks)
 
     def select(self, metric: str, where: Where | None, start: float, end: float) -> list[Series]:
         """Return the series of `metric` that have points in `start <= t < end` and whose tags satisfy `where`."""

@@ -1,0 +1,251 @@
+"""The local agent: listeners, aggregation and stores put together on one event loop.
+
+State: all of it in a `LocalAgent`. Everything runs on the agent's own loop, in the caller's process: either on a
+thread of its own (`with agent.running():`) or awaited by a command (`await agent.serve()`). Other threads read
+through `received` and `snapshot`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import uvicorn
+
+from streaming_dd.errors import LocalAgentError
+from streaming_dd.local_agent import intake, logs
+from streaming_dd.local_agent.aggregate import Aggregator, Summary
+from streaming_dd.local_agent.received import Received
+from streaming_dd.local_agent.settings import Settings
+from streaming_dd.local_agent.store import Store
+from streaming_dd.local_agent.trace_api import TraceAPI
+from streaming_dd.local_agent.traces import Span
+
+TICK = 0.25
+"""Seconds between looks at the clock: how late a bucket closes and rows reach the database."""
+STOP_TIMEOUT = 5.0
+
+T = TypeVar("T")
+
+
+class LocalAgent:
+    """Receives DogStatsD, traces and logs on this machine.
+
+    `LocalAgent(dogstatsd_port=0, trace_port=0, logs_port=0, page_port=None)`: keywords are those of `Settings`.
+    """
+
+    def __init__(
+        self, settings: Settings | None = None, *, clock: Callable[[], float] = time.time, **changes: Any
+    ) -> None:
+        self.settings = replace(settings or Settings(), **changes)
+        self.clock = clock
+        settings = self.settings
+        self.received = Received(keep_raw=settings.keep_raw)
+        self.store = Store(clock=clock, max_series=settings.max_series)
+        self.aggregator = Aggregator(
+            self.store,
+            clock=clock,
+            host=settings.hostname,
+            tags=settings.tags,
+            rules=settings.histogram,
+            expiry=settings.expiry,
+            listener=self.received if settings.record else None,
+        )
+        self.dogstatsd_port = settings.dogstatsd_port
+        self.trace_port = settings.trace_port
+        self.logs_port = settings.logs_port
+        self.page_port = settings.page_port
+        self._sockets: dict[str, socket.socket] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[LocalAgent]:
+        """Run the agent on a thread of its own; it listens when the block is entered, and is gone after it."""
+        self.bind()
+        ready = threading.Event()
+        failure: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                asyncio.run(self.serve(on_ready=ready.set))
+            except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
+                failure.append(error)
+            finally:
+                ready.set()
+
+        thread = threading.Thread(target=run, name="streaming-dd-local-agent", daemon=True)
+        thread.start()
+        ready.wait()
+        try:
+            if not failure:
+                yield self
+        finally:
+            self.stop()
+            thread.join(STOP_TIMEOUT)
+        if failure:
+            raise failure[0]
+
+    def bind(self) -> None:
+        """Bind every socket, so that ports are known; raise `LocalAgentError` for what is taken."""
+        settings, host = self.settings, self.settings.host
+        try:
+            if settings.dogstatsd_port is not None:
+                sock = self._sockets["dogstatsd"] = intake.bind_udp(host, settings.dogstatsd_port)
+                self.dogstatsd_port = sock.getsockname()[1]
+            for name, purpose in (("trace", "traces"), ("logs", "logs"), ("page", "the page")):
+                port = getattr(settings, f"{name}_port")
+                if port is not None:
+                    sock = self._sockets[name] = intake.bind_tcp(host, port, purpose)
+                    setattr(self, f"{name}_port", sock.getsockname()[1])
+            for name, path, kind in (
+                ("dogstatsd_socket", settings.dogstatsd_socket, socket.SOCK_DGRAM),
+                ("dogstatsd_stream_socket", settings.dogstatsd_stream_socket, socket.SOCK_STREAM),
+                ("trace_socket", settings.trace_socket, socket.SOCK_STREAM),
+            ):
+                if path is not None:
+                    self._sockets[name] = intake.bind_unix(path, kind, name)
+        except LocalAgentError:
+            self._close_sockets()
+            raise
+
+    async def serve(self, *, on_ready: Callable[[], None] | None = None) -> None:
+        """Serve until `stop` is called or the task is cancelled."""
+        if not self._sockets:
+            self.bind()
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._close_sockets)
+            await self._listen(stack)
+            if on_ready:
+                on_ready()
+            while not self._stop.is_set():
+                self.tick()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stop.wait(), TICK)
+        self.aggregator.close()
+        self._loop = None
+
+    def stop(self) -> None:
+        """Make `serve` return; safe from any thread, and more than once."""
+        loop, stop = self._loop, self._stop
+        if loop is not None and stop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop closed in between: it has stopped
+                loop.call_soon_threadsafe(stop.set)
+
+    def tick(self) -> None:
+        """Do what is due by the clock."""
+        self.aggregator.advance()
+
+    def wait_for(self, condition: Callable[[Received], object], timeout: float = 10.0) -> None:
+        """Block until `condition(agent.received)` is true; raise `TimeoutError` after `timeout` seconds."""
+        self.received.wait_for(condition, timeout)
+
+    def snapshot(self) -> list[Summary]:
+        """Return one summary per series since the start, the open bucket included; safe from any thread."""
+        return self._on_loop(self.aggregator.snapshot)
+
+    def _on_loop(self, function: Callable[[], T]) -> T:
+        """Run `function` on the agent's loop and return what it returns; directly if the agent does not run."""
+        loop = self._loop
+        if loop is None:
+            return function()
+
+        async def call() -> T:
+            return function()
+
+        return asyncio.run_coroutine_threadsafe(call(), loop).result(STOP_TIMEOUT)
+
+    async def _listen(self, stack: contextlib.AsyncExitStack) -> None:
+        loop = asyncio.get_running_loop()
+        for name in ("dogstatsd", "dogstatsd_socket"):
+            if sock := self._sockets.get(name):
+                intake.serve_datagrams(sock, self._feed, self.received.notify)
+                stack.callback(loop.remove_reader, sock)
+        if sock := self._sockets.get("dogstatsd_stream_socket"):
+            frames = await loop.create_unix_server(
+                lambda: intake.FrameProtocol(self._feed, self.received.notify, self._refuse_frame), sock=sock
+            )
+            stack.callback(frames.close)
+        if sock := self._sockets.get("logs"):
+            lines = await loop.create_server(
+                lambda: intake.LineProtocol(intake.LineSplitter(logs.MAX_LINE), self._take_logs), sock=sock
+            )
+            stack.callback(lines.close)
+        trace_sockets = [s for name in ("trace", "trace_socket") if (s := self._sockets.get(name))]
+        if trace_sockets:
+            app = TraceAPI(self._take_traces, statsd_port=self.dogstatsd_port)
+            await stack.enter_async_context(_http(app, trace_sockets))
+
+    def _feed(self, datagram: bytes) -> None:
+        if self.settings.record:
+            self.received.datagram(datagram)
+        self.aggregator.feed(datagram)
+
+    def _refuse_frame(self, length: int) -> None:
+        self.aggregator.intake.oversized += 1
+
+    def _take_traces(self, chunks: list[list[Span]]) -> None:
+        if self.settings.record:
+            self.received.trace(span for chunk in chunks for span in chunk)
+            self.received.notify()
+
+    def _take_logs(self, lines: list[bytes]) -> None:
+        for line in lines:
+            log = logs.parse(line, now=self.clock())
+            if self.settings.record:
+                self.received.log(log.attributes or {"message": log.message})
+        self.received.notify()
+
+    def _close_sockets(self) -> None:
+        for name, sock in self._sockets.items():
+            sock.close()
+            if path := getattr(self.settings, name, None):
+                Path(path).unlink(missing_ok=True)
+        self._sockets.clear()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn on sockets that are bound already; signals stay with whoever runs the agent."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _http(app: Any, sockets: list[socket.socket]) -> Any:
+    """Serve an ASGI app on `sockets` inside the block."""
+    config = uvicorn.Config(
+        app,
+        loop="none",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        date_header=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=60,
+        timeout_graceful_shutdown=1,
+    )
+    server = _Server(config)
+    task = asyncio.create_task(server.serve(sockets))
+    try:
+        while not server.started:
+            await asyncio.sleep(0.001)
+            if task.done():
+                await task
+        yield server
+    finally:
+        server.should_exit = True
+        await task

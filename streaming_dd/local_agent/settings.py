@@ -1,0 +1,36 @@
+"""Where the local agent listens, how it aggregates and what it keeps: one frozen dataclass, no state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from streaming_dd.local_agent.aggregate import HistogramRules
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Settings of a local agent. A port of 0 is chosen by the system, None switches the listener off."""
+
+    host: str = "127.0.0.1"
+    dogstatsd_port: int | None = 8125
+    trace_port: int | None = 8126
+    logs_port: int | None = 10518
+    page_port: int | None = 8181
+    dogstatsd_socket: str | None = None
+    """Path of a unix datagram socket."""
+    dogstatsd_stream_socket: str | None = None
+    trace_socket: str | None = None
+
+    hostname: str = "local"
+    """The `host` tag of every series."""
+    tags: tuple[str, ...] = ()
+    """Tags put on every series, event and service check."""
+    histogram: HistogramRules = field(default_factory=HistogramRules)
+    expiry: int = 300
+    """Seconds for which a silent counter is still written as 0."""
+
+    max_series: int = 5_000
+    record: bool = True
+    """Keep what arrives as it was sent, in `LocalAgent.received`: for tests, costs time and memory under load."""
+    keep_raw: bool = False
+    """Keep the raw datagrams too."""
