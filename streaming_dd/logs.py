@@ -1,0 +1,339 @@
+"""The door to loguru: JSON log lines with trace ids, from loguru, the standard library and this package itself.
+
+How a line looks is in log_lines, where it goes in log_destinations, the standard library's side in log_bridge.
+State: the Logs in use, `_current`, replaced by `start` and removed by its `stop`, and an id of loguru's.
+docs/decisions/0020.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import loguru
+from loguru import logger
+
+from . import config as config_module
+from . import tracing
+from .config import Config
+from .log_bridge import ACCESS_LOGGERS, Bridge, BridgeHandler
+from .log_destinations import AgentTcp, Destination, RotatingFile, Stdout
+from .log_lines import Correlation, LineRenderer
+
+LEVELS: Final = {
+    "TRACE": 5,
+    "DEBUG": 10,
+    "INFO": 20,
+    "SUCCESS": 25,
+    "WARNING": 30,
+    "ERROR": 40,
+    "CRITICAL": 50,
+}
+
+_current: Logs | None = None
+#: Id of loguru's own handler to standard error; the one that `stop` puts back has another id than the first.
+_default_handler = 0
+
+
+class Logs:
+    """JSON log lines to the configured destinations. Nothing here blocks or raises after construction."""
+
+    def __init__(self, config: Config, *, correlation: Correlation = tracing.correlation) -> None:
+        """Open the destinations and install the sources; raise ConfigError for a file that cannot be written."""
+        self.config = config
+        self.enabled = config.enabled and config.logs_enabled
+        self._level = LEVELS[config.log_level]
+        self._renderer = LineRenderer(config, correlation)
+        self._unserialisable = 0
+        self._pid = os.getpid()
+        self._destinations: tuple[Destination, ...] = ()
+        self._bridge: Bridge | None = None
+        self._loguru = _LoguruSink(self)
+        if self.enabled:
+            self._destinations = _open(config)
+            self._loguru.install(owns_console=config.log_stdout)
+            if config.log_bridge:
+                excluded = ACCESS_LOGGERS if config.access_log else frozenset[str]()
+                self._bridge = Bridge(
+                    BridgeHandler(self._write_stdlib, excluded, self._level),
+                    self._level,
+                    access_log=config.access_log,
+                    owns_console=config.log_stdout,
+                )
+                self._bridge.refresh()
+
+    # --- lines ----------------------------------------------------------------------------------------------
+
+    def emit(
+        self,
+        fields: Mapping[str, object],
+        level: str = "INFO",
+        *,
+        timestamp: float | None = None,
+        constant: bytes = b"",
+    ) -> None:
+        """Write one line of this package's own, past loguru.
+
+        `fields` win over nothing: Datadog's names are written as given, `dd.trace_id` and `dd.span_id` are taken
+        from the caller's context if missing. `timestamp` is in Unix seconds; `constant` comes from `constant_part`.
+        """
+        number = LEVELS[level]
+        if number < self._level or not self._destinations:
+            return
+        try:
+            line = self._renderer.from_fields(fields, number, timestamp, constant)
+        except Exception:  # noqa: BLE001 - a log line must not turn a success into a failure
+            self._unserialisable += 1
+            return
+        self.write(line, urgent=number >= 40)
+
+    def constant_part(self, fields: Mapping[str, object]) -> bytes:
+        """Return `fields` rendered once, for `emit(constant=...)`."""
+        return self._renderer.constant_part(fields)
+
+    def write(self, line: bytes, *, urgent: bool = False) -> None:
+        """Queue one finished JSON line (no newline) for every destination; `urgent` lines do not wait for others."""
+        for destination in self._destinations:
+            destination.put(line, urgent)
+
+    def _write_stdlib(self, record: logging.LogRecord) -> None:
+        try:
+            line = self._renderer.from_stdlib(record)
+        except Exception:  # noqa: BLE001 - as in emit
+            self._unserialisable += 1
+            return
+        self.write(line, urgent=record.levelno >= 40)
+
+    def write_loguru(self, record: Any) -> None:
+        """Write loguru's record."""
+        try:
+            line = self._renderer.from_loguru(record)
+        except Exception:  # noqa: BLE001 - as in emit; a user's patcher can make anything of a record
+            self._unserialisable += 1
+            return
+        self.write(line, urgent=record["level"].no >= 40)
+
+    # --- state ----------------------------------------------------------------------------------------------
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Lines dropped since the start, by reason; a line is counted for each destination that it missed."""
+        totals: dict[str, int] = {}
+        for destination in self._destinations:
+            for reason, count in destination.dropped.copy().items():
+                totals[reason] = totals.get(reason, 0) + count
+        if self._unserialisable:
+            totals["unserialisable"] = self._unserialisable
+        return totals
+
+    def refresh_bridge(self) -> None:
+        """Install again what a later `dictConfig` or `logger.remove()` took away. Cheap; call it now and then."""
+        if self._destinations:
+            self._loguru.install(owns_console=self.config.log_stdout)
+            if self._bridge is not None:
+                self._bridge.refresh()
+
+    def flush(self, timeout: float) -> bool:
+        """Return True once every line so far was delivered, False if some cannot be within `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        results = [item.flush(max(0.0, deadline - time.monotonic())) for item in self._destinations]
+        return all(results)
+
+    def stop(self, timeout: float) -> bool:
+        """Put loguru and the standard library back, deliver what is queued and close; True if nothing was lost."""
+        global _current
+        if _current is self:
+            _current = None
+        if self._bridge is not None:
+            self._bridge.remove()
+            self._bridge = None
+        self._loguru.uninstall()
+        deadline = time.monotonic() + timeout
+        results = [item.stop(max(0.0, deadline - time.monotonic())) for item in self._destinations]
+        return all(results)
+
+    def before_fork(self) -> None:
+        """End the threads for the duration of a fork."""
+        for destination in self._destinations:
+            destination.before_fork()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on in the parent."""
+        for destination in self._destinations:
+            destination.after_fork_in_parent()
+
+    def after_fork(self) -> None:
+        """Start clean in a forked child: the parent's lines are the parent's to write. Idempotent."""
+        if self._pid == os.getpid():
+            return
+        self._pid = os.getpid()
+        for destination in self._destinations:
+            destination.after_fork_in_child()
+
+
+class _LoguruSink:
+    """Our handler in loguru, and the default handler (standard error) that it stands in for.
+
+    The work is done in the handler's *filter*, which then says no: loguru would go on to copy and format the record
+    and take its lock, for 2 us a line and a deadlock when a line is logged within a line. docs/decisions/0020.
+    """
+
+    def __init__(self, logs: Logs) -> None:
+        self._logs = logs
+        self._id: int | None = None
+        self._removed_default = False
+
+    def install(self, *, owns_console: bool) -> None:
+        """Add our handler unless it is there; idempotent."""
+        if owns_console and _remove_default_handler():
+            self._removed_default = True
+        if self._id is None:
+            self._id = logger.add(
+                self, level=self._logs._level, format="", filter=self._filter, colorize=False, catch=True
+            )
+
+    def uninstall(self) -> None:
+        """Take our handler off, and bring loguru's default one back if we took it."""
+        if self._id is not None:
+            with contextlib.suppress(ValueError):
+                logger.remove(self._id)
+            self._id = None
+        if self._removed_default:
+            self._removed_default = False
+            _restore_default_handler()
+
+    def _filter(self, record: Any) -> bool:
+        self._logs.write_loguru(record)
+        return False
+
+    def write(self, message: str) -> None:
+        """Satisfy loguru; the filter lets nothing come here."""
+
+    def stop(self) -> None:
+        """Learn that somebody called `logger.remove()`; loguru holds its lock here, so nothing else is done."""
+        self._id = None
+
+
+# --- loguru's default handler ----------------------------------------------------------------------------------
+
+
+def _remove_default_handler() -> bool:
+    if not getattr(getattr(loguru, "_defaults", None), "LOGURU_AUTOINIT", True):
+        return False  # then 0 is the id of a handler of the user's
+    with contextlib.suppress(ValueError):
+        logger.remove(_default_handler)
+        return True
+    return False
+
+
+def _restore_default_handler() -> None:
+    global _default_handler
+    if sys.stderr is not None:
+        _default_handler = logger.add(sys.stderr)
+
+
+# --- the one in use --------------------------------------------------------------------------------------------
+
+
+def start(config: Config) -> Logs:
+    """Make a Logs of `config` the current one, in place of an earlier one; the same config changes nothing."""
+    global _current
+    if _current is not None:
+        if _current.config == config:
+            _current.refresh_bridge()
+            return _current
+        _current.stop(config.shutdown_timeout)
+    _current = Logs(config)
+    _register_once()
+    return _current
+
+
+def current() -> Logs | None:
+    """Return the Logs in use."""
+    return _current
+
+
+def configure(
+    *,
+    path: str | None = None,
+    level: str | None = None,
+    stdout: bool | None = None,
+    agent: str | None = None,
+    redact: list[str] | tuple[str, ...] | None = None,
+    bridge: bool | None = None,
+    service: str | None = None,
+    env: str | None = None,
+    version: str | None = None,
+) -> Logs:
+    """Start logging alone, without the rest of the package; what is not given comes from the environment.
+
+    `path` is the log file, `agent` the `host:port` of the Agent's TCP intake, `redact` further keys to mask.
+    Raises ConfigError for a value that cannot be used.
+    """
+    arguments = {
+        "log_file": os.fspath(path) if path is not None else None,
+        "log_level": level,
+        "log_stdout": stdout,
+        "log_agent": agent,
+        "log_redact": redact,
+        "log_bridge": bridge,
+        "service": service,
+        "env": env,
+        "version": version,
+        "access_log": False,  # nobody writes access lines here: the server's own are wanted
+    }
+    return start(config_module.load({key: value for key, value in arguments.items() if value is not None}))
+
+
+def _open(config: Config) -> tuple[Destination, ...]:
+    destinations: list[Destination] = []
+    if config.log_stdout:
+        destinations.append(Stdout(config.log_queue))
+    if config.log_file:
+        destinations.append(
+            RotatingFile(config.log_file, config.log_file_bytes, config.log_file_count, config.log_queue)
+        )
+    if config.log_agent:
+        destinations.append(AgentTcp(config.log_agent, config.log_queue))
+    return tuple(destinations)
+
+
+_registered = threading.Event()
+
+
+def _register_once() -> None:
+    if _registered.is_set():
+        return
+    _registered.set()
+    atexit.register(_at_exit)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+        )
+
+
+def _at_exit() -> None:
+    if _current is not None:
+        _current.stop(_current.config.shutdown_timeout)
+
+
+def _before_fork() -> None:
+    if _current is not None:
+        _current.before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    if _current is not None:
+        _current.after_fork_in_parent()
+
+
+def _after_fork_in_child() -> None:
+    if _current is not None:
+        _current.after_fork()
