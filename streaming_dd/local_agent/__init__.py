@@ -5,10 +5,10 @@ Imports nothing of this package but `errors` and `query_language`. State lives i
 
 from __future__ import annotations
 
-from streaming_dd.local_agent.agent import LocalAgent
-from streaming_dd.local_agent.dogstatsd import Event, Sample, ServiceCheck
-from streaming_dd.local_agent.received import Received
-from streaming_dd.local_agent.settings import Settings
-from streaming_dd.local_agent.traces import Span, SpanLink
+from .agent import LocalAgent
+from .dogstatsd import Event, Sample, ServiceCheck
+from .received import Received
+from .settings import Settings
+from .traces import Span, SpanLink
 
 __all__ = ["Event", "LocalAgent", "Received", "Sample", "ServiceCheck", "Settings", "Span", "SpanLink"]

@@ -19,14 +19,17 @@ from typing import Any, TypeVar
 
 import uvicorn
 
-from streaming_dd.errors import LocalAgentError
-from streaming_dd.local_agent import intake, logs
-from streaming_dd.local_agent.aggregate import Aggregator, Summary
-from streaming_dd.local_agent.received import Received
-from streaming_dd.local_agent.settings import Settings
-from streaming_dd.local_agent.store import Store
-from streaming_dd.local_agent.trace_api import TraceAPI
-from streaming_dd.local_agent.traces import Span
+from ..errors import LocalAgentError
+from . import intake, logs
+from .aggregate import Aggregator
+from .contexts import Summary
+from .received import Received
+from .records import Records
+from .settings import Settings
+from .store import Store
+from .trace_api import TraceAPI
+from .trace_metrics import TraceMetrics, mark_top_level
+from .traces import Span
 
 TICK = 0.25
 """Seconds between looks at the clock: how late a bucket closes and rows reach the database."""
@@ -58,6 +61,9 @@ class LocalAgent:
             expiry=settings.expiry,
             listener=self.received if settings.record else None,
         )
+        self.records = Records(settings.persist, max_spans=settings.max_spans, max_logs=settings.max_logs)
+        self.trace_metrics = TraceMetrics(self.store, self.aggregator.series_tags, clock=clock)
+        self.trace_api = TraceAPI(self._take_traces)
         self.dogstatsd_port = settings.dogstatsd_port
         self.trace_port = settings.trace_port
         self.logs_port = settings.logs_port
@@ -132,6 +138,8 @@ class LocalAgent:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stop.wait(), TICK)
         self.aggregator.close()
+        self.trace_metrics.flush(everything=True)
+        self.records.flush()
         self._loop = None
 
     def stop(self) -> None:
@@ -144,6 +152,8 @@ class LocalAgent:
     def tick(self) -> None:
         """Do what is due by the clock."""
         self.aggregator.advance()
+        self.trace_metrics.flush()
+        self.records.flush()
 
     def wait_for(self, condition: Callable[[Received], object], timeout: float = 10.0) -> None:
         """Block until `condition(agent.received)` is true; raise `TimeoutError` after `timeout` seconds."""
@@ -182,8 +192,8 @@ class LocalAgent:
             stack.callback(lines.close)
         trace_sockets = [s for name in ("trace", "trace_socket") if (s := self._sockets.get(name))]
         if trace_sockets:
-            app = TraceAPI(self._take_traces, statsd_port=self.dogstatsd_port)
-            await stack.enter_async_context(_http(app, trace_sockets))
+            self.trace_api.statsd_port = self.dogstatsd_port
+            await stack.enter_async_context(_http(self.trace_api, trace_sockets))
 
     def _feed(self, datagram: bytes) -> None:
         if self.settings.record:
@@ -193,17 +203,24 @@ class LocalAgent:
     def _refuse_frame(self, length: int) -> None:
         self.aggregator.intake.oversized += 1
 
-    def _take_traces(self, chunks: list[list[Span]]) -> None:
+    def _take_traces(self, chunks: list[list[Span]], top_level_known: bool) -> None:
+        for chunk in chunks:
+            if not top_level_known:
+                mark_top_level(chunk)
+            self.trace_metrics.add(chunk)
+            self.records.add_spans(chunk)
         if self.settings.record:
             self.received.trace(span for chunk in chunks for span in chunk)
             self.received.notify()
 
     def _take_logs(self, lines: list[bytes]) -> None:
-        for line in lines:
-            log = logs.parse(line, now=self.clock())
-            if self.settings.record:
+        now = self.clock()
+        parsed = [logs.parse(line, now=now) for line in lines]
+        self.records.add_logs(parsed)
+        if self.settings.record:
+            for log in parsed:
                 self.received.log(log.attributes or {"message": log.message})
-        self.received.notify()
+            self.received.notify()
 
     def _close_sockets(self) -> None:
         for name, sock in self._sockets.items():

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from streaming_dd.errors import LocalAgentError
+from ..errors import LocalAgentError
 
 RECEIVE_BUFFER = 4 * 1024 * 1024
 DRAIN = 256

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from streaming_dd.local_agent.traces import trace_id_of
+from .traces import trace_id_of
 
 MAX_LINE = 900_000
 """Bytes of a line that are kept: the Agent's `logs_config.max_message_size_bytes`."""

@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from streaming_dd.local_agent.aggregate import Malformed
-from streaming_dd.local_agent.dogstatsd import Event, Sample, ServiceCheck
-from streaming_dd.local_agent.traces import Span
+from .aggregate import Malformed
+from .dogstatsd import Event, Sample, ServiceCheck
+from .traces import Span
 
 
 class Received:

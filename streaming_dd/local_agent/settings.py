@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from streaming_dd.local_agent.aggregate import HistogramRules
+from .contexts import HistogramRules
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,10 @@ class Settings:
     """Seconds for which a silent counter is still written as 0."""
 
     max_series: int = 5_000
+    max_spans: int = 50_000
+    max_logs: int = 100_000
+    persist: str | None = None
+    """File (SQLite) that keeps what was received over restarts; None keeps it in memory."""
     record: bool = True
     """Keep what arrives as it was sent, in `LocalAgent.received`: for tests, costs time and memory under load."""
     keep_raw: bool = False

@@ -34,8 +34,8 @@ from dataclasses import dataclass, field
 from math import nan
 from typing import Literal
 
-from streaming_dd.local_agent.dogstatsd import Event, ServiceCheck
-from streaming_dd.local_agent.sketch import FrozenSketch, Sketch, merged
+from .dogstatsd import Event, ServiceCheck
+from .sketch import FrozenSketch, Sketch, merged
 
 INTERVAL = 10
 """Seconds of a bucket, as in Datadog's Agent."""
@@ -115,14 +115,14 @@ class Recorded:
         self.last_time = 0
         self.last_value = nan
 
-    def put(self, bucket: int, value: float) -> None:
-        """Write the point of a bucket: a count is added to what is there, a gauge replaces it."""
+    def put(self, bucket: int, value: float, *, add: bool | None = None) -> None:
+        """Write the point of a bucket: a count is added to what is there, a gauge replaces it unless `add`."""
         hour, second = divmod(bucket, HOUR)
         points = self.fine.get(hour)
         if points is None:
             points = self.fine[hour] = array("d", _NO_FINE)
         index = second // INTERVAL
-        if self.kind != "gauge" and points[index] == points[index]:
+        if (self.kind != "gauge" if add is None else add) and points[index] == points[index]:
             value += points[index]
         points[index] = value
         if bucket >= self.last_time:
@@ -218,13 +218,22 @@ class Store:
             self.series_count += 1
         return recorded
 
-    def put(self, metric: str, tags: Tags, kind: StoredKind, bucket: int, value: float) -> bool:
-        """Write one point; False if the store is full. Counts add up, gauges replace."""
+    def put(
+        self,
+        metric: str,
+        tags: Tags,
+        kind: StoredKind,
+        bucket: int,
+        value: float,
+        *,
+        add: bool | None = None,
+    ) -> bool:
+        """Write one point; False if the store is full. Counts add up, gauges replace unless `add`."""
         recorded = self.series(metric, tags, kind)
         if recorded is None:
             self.rejected[metric] += 1
             return False
-        recorded.put(bucket, value)
+        recorded.put(bucket, value, add=add)
         return True
 
     def put_sketch(self, metric: str, tags: Tags, bucket: int, sketch: Sketch) -> bool:

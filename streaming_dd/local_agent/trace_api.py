@@ -14,8 +14,8 @@ from collections.abc import Callable
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from streaming_dd.local_agent import traces
-from streaming_dd.local_agent.traces import Span
+from . import traces
+from .traces import Span
 
 MAX_BODY = 50 * 1024 * 1024
 """Bytes of a payload, after decompression: the Agent's `max_request_bytes` is 25 MB."""
@@ -29,7 +29,6 @@ INFO = {
     "span_meta_structs": True,
     "span_events": True,
     "long_running_spans": False,
-    "config": {"statsd_port": 8125},
 }
 KEEP_ALL = msgspec.json.encode({"rate_by_service": {"service:,env:": 1.0}})
 
@@ -39,11 +38,14 @@ class TooLarge(Exception):
 
 
 class TraceAPI:
-    """Answers the trace port; `take` gets the decoded chunks of each payload."""
+    """Answers the trace port.
 
-    def __init__(self, take: Callable[[list[list[Span]]], None], *, statsd_port: int | None = None) -> None:
+    `take` gets the decoded chunks of each payload, and whether the client has marked the top-level spans.
+    """
+
+    def __init__(self, take: Callable[[list[list[Span]], bool], None]) -> None:
         self._take = take
-        self._info = msgspec.json.encode({**INFO, "config": {"statsd_port": statsd_port or 0}})
+        self.statsd_port: int | None = None
         self.payloads: Counter[str] = Counter()
         """Requests by path, for the health view."""
         self.rejected: Counter[str] = Counter()
@@ -58,7 +60,7 @@ class TraceAPI:
         if path in self.payloads or len(self.payloads) < 100:
             self.payloads[path] += 1
         if method == "GET":
-            await _answer(send, 200 if path == "/info" else 404, self._info if path == "/info" else b"{}")
+            await _answer(send, *((200, self._info()) if path == "/info" else (404, b"{}")))
             return
         try:
             body = await _body(scope, receive)
@@ -85,8 +87,11 @@ class TraceAPI:
         except ValueError as error:
             self.rejected[path] += 1
             return 400, _problem(str(error))
-        self._take(chunks)
+        self._take(chunks, bool(headers.get(b"datadog-client-computed-top-level")))
         return 200, KEEP_ALL
+
+    def _info(self) -> bytes:
+        return msgspec.json.encode({**INFO, "config": {"statsd_port": self.statsd_port or 0}})
 
 
 async def _body(scope: Scope, receive: Receive) -> bytes:

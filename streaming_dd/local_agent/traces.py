@@ -123,9 +123,9 @@ def _span(wire: _WireSpan, high: str) -> Span:
         wire.resource or wire.name or "",
         wire.service or "",
         wire.type or "",
-        wire.start,
-        wire.duration,
-        wire.error or 0,
+        _nanoseconds(wire.start),
+        _nanoseconds(wire.duration),
+        int(bool(wire.error)),
         meta,
         wire.metrics or {},
         [_link(link) for link in wire.span_links] if wire.span_links else _links_in(meta),
@@ -153,9 +153,9 @@ def _unpack(packed: _PackedSpan, meta: dict[str, str], strings: list[str], high:
         strings[packed.resource] or name,
         strings[packed.service],
         strings[packed.type],
-        packed.start,
-        packed.duration,
-        packed.error,
+        _nanoseconds(packed.start),
+        _nanoseconds(packed.duration),
+        int(bool(packed.error)),
         meta,
         {strings[key]: value for key, value in packed.metrics.items()},
         _links_in(meta),
@@ -169,6 +169,11 @@ def _high_half(metas: Iterable[dict[str, str] | None]) -> str:
         if meta and len(high := meta.get("_dd.p.tid", "")) == 16:
             return high.lower()
     return "0" * 16
+
+
+def _nanoseconds(value: int) -> int:
+    """Return a time that fits 63 bits; a client's clock may have stepped back within a span."""
+    return min(max(value, 0), 2**63 - 1)
 
 
 def _link(wire: _WireLink) -> SpanLink:
