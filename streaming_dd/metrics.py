@@ -330,10 +330,21 @@ class Metrics:
                 excess,
             )
 
+    def lost_lines(self, reason: str, total: int) -> None:
+        """Take over how many log lines were lost so far for `reason`."""
+        self.counter(catalog.TELEMETRY_LOGS_DROPPED, reason=reason).total = total
+
     # --- flush ----------------------------------------------------------------------------------------------
 
-    def flush(self, *, final: bool = False) -> None:
-        """Send everything recorded so far; with `final`, gauges go to 0. Called by one thread at a time."""
+    def flush(self) -> None:
+        """Send everything recorded so far."""
+        self._flush(final=False)
+
+    def final_flush(self) -> None:
+        """Send everything recorded so far, and 0 for every gauge: nothing of this process is left."""
+        self._flush(final=True)
+
+    def _flush(self, *, final: bool) -> None:
         if not self.enabled:
             return
         with self._flush_lock:

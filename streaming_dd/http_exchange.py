@@ -1,0 +1,456 @@
+"""One HTTP request or SSE stream as it passes by, and the watch over the streams that are open.
+
+State: one `HttpExchange` per request, one `StreamWatch` per event loop. The middleware makes them; what they learn
+goes to the recorder's `Traffic` and to the request's span.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import weakref
+from collections import deque
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, ClassVar, Final, Protocol
+
+from . import tracing
+from .catalog import StreamOutcome
+from .notices import say
+from .recorder import Recorder
+from .traffic import NO_TASK, Access, ClientKind, RequestCell, StreamCell, client_address
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+#: Seconds between two looks at the open streams of a loop. A client that left is gone after two of them at most.
+_WATCH_INTERVAL: Final = 0.75
+#: A response without a length that is still sending after this many seconds is a stream, whatever its type.
+_STREAM_AFTER: Final = 2.0
+_STREAM_TYPES: Final = (
+    b"text/event-stream",
+    b"application/x-ndjson",
+    b"application/stream+json",
+    b"multipart/x-mixed-replace",
+)
+_MS: Final = 1000.0
+
+
+class Owner(Protocol):
+    """What an exchange needs of the middleware that made it."""
+
+    def route_of(self, scope: Any, path: str, root_path: str, noted: str | None) -> str:
+        """Return the route template of a request."""
+
+    def spans_are_doubled(self) -> None:
+        """Learn that ddtrace's own integration makes the request spans."""
+
+
+class HttpExchange:
+    """One HTTP request and its response, as they pass by. Times are `time.perf_counter()` seconds."""
+
+    __slots__ = (
+        "__weakref__",
+        "_cell",
+        "_inbox",
+        "_kind",
+        "_owner",
+        "_pump",
+        "_receive",
+        "_seen",
+        "_send",
+        "_waiter",
+        "body_bytes",
+        "completed",
+        "events",
+        "first_byte",
+        "gap",
+        "gone",
+        "has_length",
+        "ids",
+        "last_event",
+        "noted_route",
+        "outcome",
+        "own_span",
+        "path",
+        "receiving",
+        "response_started",
+        "root_path",
+        "route",
+        "scope",
+        "span",
+        "stalled",
+        "started",
+        "status",
+        "task",
+        "watched",
+    )
+
+    def __init__(self, owner: Owner, seen: Recorder, scope: Scope, receive: Receive, send: Send) -> None:
+        self._owner = owner
+        self._seen = seen
+        self.scope = scope
+        self._receive = receive
+        self._send = send
+        self.started = time.perf_counter()
+        self.path: str = scope["path"]
+        self.root_path: str = scope.get("root_path", "")
+        self.status = 0
+        self.first_byte = 0.0
+        self.body_bytes = 0
+        self.completed = False
+        #: The client's socket is known to be closed.
+        self.gone = False
+        #: The app waits in receive() now.
+        self.receiving = False
+        self.has_length = False
+        self.response_started = 0.0
+        #: A route that the framework told us (Django's resolver), relative to where it is mounted.
+        self.noted_route: str | None = None
+        self.route = ""
+        #: (app, model) of the task that this stream shows, and its instance.
+        self.task = NO_TASK
+        self.watched: Any = None
+        self.span: Any = None
+        self.own_span = False
+        self.ids = ("0", "0")
+        self.outcome: StreamOutcome | None = None
+        # of a stream
+        self._cell: StreamCell | None = None
+        self._kind: ClientKind | None = None
+        self._pump: asyncio.Task[None] | None = None
+        self._inbox: deque[Message] | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self.events = 0
+        self.last_event = 0.0
+        self.gap = 0.0
+        self.stalled = False
+
+    # --- what the app receives --------------------------------------------------------------------------------
+
+    async def receive(self) -> Message:
+        """Pass the server's next message on, and note a disconnect. Adds no checkpoint of its own."""
+        self.receiving = True
+        try:
+            if self._pump is not None:
+                return await self._receive_from_pump()
+            message = await self._receive()
+        finally:
+            self.receiving = False
+        if message["type"] == "http.disconnect":
+            self.client_left()
+        return message
+
+    async def _receive_from_pump(self) -> Message:
+        while True:
+            if self._inbox:
+                message = self._inbox[0]
+                if message["type"] != "http.disconnect":  # a disconnect is told again at every call
+                    self._inbox.popleft()
+                return message
+            if self._pump is None or self._pump.done():
+                return await self._receive()
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+
+    def watch_socket(self) -> None:
+        """Listen for the client's disconnect in place of an app that does not; called once a stream is open."""
+        if not self.receiving and self._pump is None and not self.gone:
+            self._inbox = deque()
+            self._pump = asyncio.get_running_loop().create_task(self._listen(self._inbox))
+
+    async def _listen(self, inbox: deque[Message]) -> None:
+        """Read ahead of the app, one message at most, until the client has left."""
+        try:
+            while not self.gone:
+                message = await self._receive()
+                inbox.append(message)
+                if message["type"] == "http.disconnect":
+                    self.client_left()
+                if self._waiter is not None and not self._waiter.done():
+                    self._waiter.set_result(None)
+                while message.get("more_body") and inbox:  # noqa: ASYNC110 - an upload goes at the app's own pace
+                    await asyncio.sleep(_WATCH_INTERVAL)
+        except Exception as error:  # noqa: BLE001 - the app will meet the same error in its own receive()
+            say("listen", f"waiting for a client's disconnect failed: {error!r}")
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_result(None)
+
+    def client_left(self) -> None:
+        """Note that the client's socket is closed: it no longer counts as connected."""
+        if not self.completed:  # servers report a disconnect after the last byte, too
+            self.gone = True
+        if self._kind is not None:
+            self._kind.live.discard(self)
+
+    # --- what the app sends -----------------------------------------------------------------------------------
+
+    def send(self, message: Message) -> Awaitable[None]:
+        """Note what passes by, and hand it to the server unchanged."""
+        kind = message["type"]
+        if kind == "http.response.body":
+            body = message.get("body", b"")
+            if self._cell is not None:
+                if body:
+                    self._note_events(body)
+                elif not self.first_byte:
+                    self.first_byte = time.perf_counter()
+            elif body or not self.first_byte:
+                self._note_body(body, message)
+            self.body_bytes += len(body)
+            if not message.get("more_body"):
+                self.completed = True
+        elif kind == "http.response.start":
+            self._note_start(message)
+        return self._send(message)
+
+    def _note_start(self, message: Message) -> None:
+        self.status = message["status"]
+        streams = False
+        for name, value in message.get("headers", ()):
+            lowered = name.lower()
+            if lowered == b"content-type":
+                streams = value.lower().startswith(_STREAM_TYPES)
+            elif lowered == b"content-length":
+                self.has_length = True
+        if self.span is None:
+            self._find_span()
+        if streams:
+            self.open_stream()
+        header = self._seen.config.trace_header
+        if header and self.ids[0] != "0":
+            message["headers"] = [*message.get("headers", ()), (header.encode(), self.ids[0].encode())]
+
+    def _note_body(self, body: bytes, message: Message) -> None:
+        now = time.perf_counter()
+        if not self.first_byte:
+            self.first_byte = now
+        elif message.get("more_body") and not self.has_length and now - self.first_byte > _STREAM_AFTER:
+            self.open_stream()
+            self._note_events(body)
+
+    def _note_events(self, body: bytes) -> None:
+        now = time.perf_counter()
+        if self.last_event:
+            gap = now - self.last_event
+            if gap > self.gap:
+                self.gap = gap
+            if self.stalled:
+                self.stalled = False
+        else:
+            self.first_byte = self.first_byte or now
+            if self._cell is not None:
+                self._cell.first_event.record((now - self.started) * _MS)
+        self.last_event = now
+        self.events += body.count(b"\n\n") or body.count(b"\r\n\r\n") or 1
+
+    def note_stall(self, now: float, limit: float) -> None:
+        """Count a stream that has sent nothing for longer than `limit` seconds, once until it moves again."""
+        if self._cell is not None and not self.stalled and now - (self.last_event or self.started) > limit:
+            self.stalled = True
+            self._cell.stalls.increment()
+
+    def open_stream(self) -> None:
+        """Count the response as a stream from here on."""
+        seen = self._seen
+        self.route = self._owner.route_of(self.scope, self.path, self.root_path, self.noted_route)
+        self._cell = seen.traffic.stream_cell(self.task, self.route)
+        self._cell.opened.increment()
+        seen.traffic.request_cell(self.scope["method"], self.route, self.status).requests.increment()
+        if not self.gone:
+            self._kind = seen.traffic.client_came(self, self.task)
+        if self.span is not None:
+            seen.tracing.rename_to_stream(self.span)
+        StreamWatch.of_loop(seen).add(self)
+
+    # --- spans ------------------------------------------------------------------------------------------------
+
+    def start_span(self) -> None:
+        """Make this request's span, active in the request's context."""
+        scope = self.scope
+        method = scope["method"]
+        self.span = span = self._seen.tracing.start_request(method, scope["headers"])
+        self.own_span = True
+        self.ids = tracing.format_ids(span)
+        span.set_tag("span.kind", "server")
+        span.set_tag("component", "streaming_dd")
+        span.set_tag("http.method", method)
+
+    def _find_span(self) -> None:
+        if self._seen.tracing.enabled:
+            self.span = self._seen.tracing.span_of_integration(self.scope)
+            if self.span is not None:
+                self.ids = tracing.format_ids(self.span)
+
+    def watch_task(self, app: str, model: str, instance: Any, run_span: Any) -> None:
+        """Note which task this request's stream shows; called by the coordinator's hooks in the request's context."""
+        self.task = (app, model)
+        self.watched = instance
+        if self.span is None:
+            self._find_span()
+        if self.span is not None and run_span is not None and not self.span.finished:
+            trace_id = tracing.format_ids(run_span)[0]
+            if self.span.get_tag("task.trace_id") != trace_id:
+                self.span.set_tag("task.trace_id", trace_id)
+                tracing.link(self.span, run_span, {"link.kind": "watches"})
+
+    # --- the end ----------------------------------------------------------------------------------------------
+
+    def close(self, error: BaseException | None) -> None:
+        """Record the request, its outcome and its span; called once, when the app has returned or raised."""
+        ended = time.perf_counter()
+        if self._pump is not None:
+            self._pump.cancel()
+        if self.own_span and "datadog" in self.scope:
+            self._owner.spans_are_doubled()
+        outcome = self.outcome or self._judge(error)
+        status = self.status or (500 if outcome == "error" else 499)
+        if not self.route:
+            self.route = self._owner.route_of(self.scope, self.path, self.root_path, self.noted_route)
+        traffic = self._seen.traffic
+        method = self.scope["method"]
+        cell = traffic.request_cell(method, self.route, status)
+        if self._cell is None:
+            cell.requests.increment()
+            cell.duration.record((ended - self.started) * _MS)
+        else:
+            self._close_stream(self._cell, outcome, ended)
+        cell.bytes.increment(self.body_bytes)
+        if self.first_byte:
+            cell.first_byte.record((self.first_byte - self.started) * _MS)
+        if outcome == "error" or status >= 500:
+            traffic.count_error(method, self.route, error)
+        if self.span is not None:
+            self._close_span(status, outcome, error)
+        self._log(cell, ended, outcome)
+
+    def _judge(self, error: BaseException | None) -> StreamOutcome:
+        if error is None:
+            return "completed" if self.completed and not self.gone else "client_disconnect"
+        if self.gone or type(error).__name__ == "ClientDisconnect":
+            return "client_disconnect"
+        if isinstance(error, asyncio.CancelledError | GeneratorExit):
+            return "server_shutdown" if self._seen.stopping else "client_disconnect"
+        if isinstance(error, ConnectionError) and self._send_failed(error):
+            return "client_disconnect"
+        return "error"
+
+    def _send_failed(self, error: BaseException) -> bool:
+        """Whether a connection error came out of the server's send(), not out of the app's own work."""
+        frame = error.__traceback__
+        while frame is not None and frame.tb_next is not None:
+            frame = frame.tb_next
+        code = getattr(self._send, "__code__", None) or getattr(
+            getattr(self._send, "__func__", None), "__code__", None
+        )
+        return (
+            frame is not None and code is not None and frame.tb_frame.f_code.co_filename == code.co_filename
+        )
+
+    def _close_stream(self, cell: StreamCell, outcome: StreamOutcome, ended: float) -> None:
+        if self._kind is not None:
+            self._kind.live.discard(self)
+        cell.close(outcome, (ended - self.started) * _MS)
+        cell.events.increment(self.events)
+        cell.bytes.increment(self.body_bytes)
+        if self.gap:
+            cell.gap.record(self.gap * _MS)
+
+    def _close_span(self, status: int, outcome: StreamOutcome, error: BaseException | None) -> None:
+        span = self.span
+        if self._cell is not None:
+            self._tag_stream(span, outcome)
+        if not self.own_span:
+            return
+        span.resource = f"{self.scope['method']} {self.route}"
+        span.set_tag("http.route", self.route)
+        span.set_tag("http.status_code", str(status))
+        span.set_tag("http.url", self._url())
+        if outcome == "error" and error is not None:
+            tracing.set_error(span, error)
+        elif status >= 500:
+            span.error = 1
+        span.finish()
+
+    def _tag_stream(self, span: Any, outcome: StreamOutcome) -> None:
+        span.set_tag("stream.outcome", outcome)
+        span.set_metric("stream.events", self.events)
+        span.set_metric("stream.bytes", self.body_bytes)
+        span.set_metric("stream.gap_ms", self.gap * _MS)
+        if self.first_byte:
+            span.set_metric("stream.first_event_ms", (self.first_byte - self.started) * _MS)
+        if not self.own_span and outcome == "client_disconnect":
+            span.error = 0  # ddtrace reports a client that left as a failure of the server
+
+    def _url(self) -> str:
+        """The URL without its query string, which may hold secrets."""
+        host = next((value.decode("latin-1") for name, value in self.scope["headers"] if name == b"host"), "")
+        return f"{self.scope.get('scheme', 'http')}://{host}{self.path}" if host else self.path
+
+    def _log(self, cell: RequestCell, ended: float, outcome: StreamOutcome) -> None:
+        agent = next((value for name, value in self.scope["headers"] if name == b"user-agent"), b"")
+        self._seen.traffic.log_access(
+            Access(
+                time.time(),
+                cell,
+                self.path,
+                ended - self.started,
+                self.body_bytes,
+                outcome,
+                self.ids,
+                client_address(self.scope),
+                agent,
+            )
+        )
+
+
+class StreamWatch:
+    """Look at the open streams of one event loop now and then: clients that left, streams that are stalled."""
+
+    _of_loop: ClassVar[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, StreamWatch]] = (
+        weakref.WeakKeyDictionary()
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, stall_after: float) -> None:
+        self._loop = weakref.ref(loop)
+        self._stall_after = stall_after
+        self._streams: weakref.WeakSet[HttpExchange] = weakref.WeakSet()
+        self._scheduled = False
+
+    @classmethod
+    def of_loop(cls, seen: Recorder) -> StreamWatch:
+        """Return the watch of the running loop."""
+        loop = asyncio.get_running_loop()
+        watch = cls._of_loop.get(loop)
+        if watch is None:
+            watch = cls._of_loop[loop] = StreamWatch(loop, seen.config.stream_stall)
+        return watch
+
+    def add(self, exchange: HttpExchange) -> None:
+        """Watch a stream until its exchange is gone."""
+        self._streams.add(exchange)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        loop = self._loop()
+        if not self._scheduled and loop is not None:
+            self._scheduled = True
+            loop.call_later(_WATCH_INTERVAL, self._look)
+
+    def _look(self) -> None:
+        self._scheduled = False
+        now = time.perf_counter()
+        open_streams = False
+        for exchange in list(self._streams):
+            if exchange.completed or exchange.gone:
+                self._streams.discard(exchange)
+                continue
+            open_streams = True
+            exchange.watch_socket()
+            exchange.note_stall(now, self._stall_after)
+        if open_streams:
+            self._schedule()

@@ -1,0 +1,166 @@
+"""DatadogMiddleware: pure ASGI, for any app. Observes requests, SSE streams, WebSockets and the lifespan.
+
+What goes over the wire, and what the app receives, is as without it. No state but the recorder last seen: what is
+known of a request is in its exchange (http_exchange.py, socket_exchange.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from . import recorder, tracing
+from .catalog import WS_REQUEST
+from .http_exchange import HttpExchange, Message, Receive, Scope, Send
+from .notices import say
+from .recorder import Recorder
+from .routes import UNMATCHED, Routes, path_matcher
+from .socket_exchange import SocketExchange
+from .traffic import current
+
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+#: Where the request's exchange is found in the scope: a framework's hook may note the route there.
+SCOPE_KEY: Final = "streaming_dd"
+
+
+class DatadogMiddleware:
+    """Wrap an ASGI application so that its requests, streams and WebSockets can be seen.
+
+    `exclude_paths` and `route_patterns` are those of the configuration unless given here. Everything else is
+    configured once per process, by `streaming_dd.configure()`, Django settings or the environment.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        exclude_paths: tuple[str, ...] | None = None,
+        route_patterns: tuple[str, ...] | None = None,
+    ) -> None:
+        self.app = app
+        self._exclude_paths = exclude_paths
+        self._route_patterns = route_patterns
+        self._recorder: Recorder | None = None
+        self._excluded: Callable[[str], object] | None = None
+        self._own_spans = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request, WebSocket or lifespan."""
+        kind = scope["type"]
+        seen = self._recorder
+        if seen is None or seen is not recorder.current:
+            seen = self._begin()
+        if kind == "lifespan":
+            await _Lifespan(seen, receive, send).run(self.app, scope)
+        elif (
+            not seen.enabled
+            or SCOPE_KEY in scope  # wrapped twice: the outer one sees it
+            or (self._excluded is not None and self._excluded(scope["path"]))
+        ):
+            await self.app(scope, receive, send)
+        elif kind == "http":
+            await self._http(seen, scope, receive, send)
+        elif kind == "websocket":
+            await self._websocket(seen, scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    def _begin(self) -> Recorder:
+        """Look the process' recorder up at the first request: a fork may lie between wrapping and serving."""
+        seen = self._recorder = recorder.get()
+        config = seen.config
+        excluded = config.exclude_paths if self._exclude_paths is None else self._exclude_paths
+        self._excluded = path_matcher(excluded)
+        self._routes = Routes(
+            self.app, config.route_patterns if self._route_patterns is None else self._route_patterns
+        )
+        self._own_spans = seen.tracing.enabled and not tracing.integration_is_inside(self.app)
+        return seen
+
+    async def _http(self, seen: Recorder, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = HttpExchange(self, seen, scope, receive, send)
+        scope[SCOPE_KEY] = exchange
+        token = current.set(exchange)
+        before = None
+        if self._own_spans and "datadog" not in scope:
+            before = seen.tracing.active()
+            exchange.start_span()
+        seen.traffic.active += 1
+        error: BaseException | None = None
+        try:
+            await self.app(scope, exchange.receive, exchange.send)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            seen.traffic.active -= 1
+            exchange.close(error)
+            del error
+            if exchange.own_span:
+                seen.tracing.activate(before)
+            current.reset(token)
+
+    async def _websocket(self, seen: Recorder, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = SocketExchange(self, seen, scope, receive, send)
+        scope[SCOPE_KEY] = exchange
+        before = None
+        if self._own_spans and "datadog" not in scope:
+            before = seen.tracing.active()
+            exchange.span = seen.tracing.start_request("websocket", scope["headers"], WS_REQUEST)
+        error: BaseException | None = None
+        try:
+            await self.app(scope, exchange.receive, exchange.send)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            exchange.close(error)
+            del error
+            if exchange.span is not None:
+                seen.tracing.activate(before)
+
+    def spans_are_doubled(self) -> None:
+        """Stop making request spans: ddtrace's own integration turned out to make them further in."""
+        self._own_spans = False
+        say(
+            "doubled",
+            "ddtrace's ASGI integration is active inside the app; its request spans are used from now on.",
+        )
+
+    def route_of(self, scope: Any, path: str, root_path: str, noted: str | None) -> str:
+        """Return the route template of a request; a router that cannot be read gives `unmatched`, said once."""
+        try:
+            return self._routes.template(scope, path, root_path, noted)
+        except Exception as error:  # noqa: BLE001 - a custom route class must not cost the request
+            say("routes", f"the route of a request could not be read ({error!r}); it counts as unmatched")
+            return UNMATCHED
+
+
+class _Lifespan:
+    """Pass the lifespan through; start with it, and flush everything before its end is announced."""
+
+    def __init__(self, seen: Recorder, receive: Receive, send: Send) -> None:
+        self._seen = seen
+        self._receive = receive
+        self._send = send
+
+    async def run(self, app: App, scope: Scope) -> None:
+        """Handle the lifespan of the application."""
+        await app(scope, self.receive, self.send)
+
+    async def receive(self) -> Message:
+        """Start the recorder with the application, in the worker process and inside its loop."""
+        message = await self._receive()
+        if message["type"] == "lifespan.startup":
+            self._seen.serve()
+        elif message["type"] == "lifespan.shutdown":
+            self._seen.stopping = True
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Flush before the server learns that the application is done: it may end the process at once."""
+        if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+            await asyncio.get_running_loop().run_in_executor(None, self._seen.drain)
+        await self._send(message)

@@ -1,0 +1,284 @@
+"""The one process-wide object: configuration, metrics, tracing, logs, live tasks and live traffic, and their thread.
+
+State: `current`, the recorder in use (None until the first use or `configure()`), replaced as a whole by
+`configure()` and `reset()`. Its background thread, started when the process begins to serve or to record, flushes
+metrics, writes access lines and cuts long spans; it is started anew in a forked child.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from . import logs as logs_door
+from . import tracing, worker
+from .config import Config, load
+from .errors import ConfigError
+from .logs import Logs
+from .metrics import Metrics, Sender
+from .notices import say
+from .signals import SignalWatch
+from .tasks import TaskBoard
+from .tracing import Tracing
+from .traffic import Traffic
+
+#: Seconds between two rounds of the background thread: how far access lines lag behind.
+_ROUND: Final = 0.2
+#: Seconds between two looks whether something took the logging bridge away.
+_BRIDGE_CHECK: Final = 10.0
+
+Job = Callable[[float], None]
+
+
+class Recorder:
+    """Everything that records in this process. Make it with `configure()`, find it with `get()`."""
+
+    def __init__(self, config: Config, sender: Sender | None = None) -> None:
+        self.config = config
+        self.enabled = config.enabled
+        self.stopping = False
+        self._pid = os.getpid()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._thread_lock = threading.Lock()
+        self._ended = False
+        self._last_flush = float("-inf")
+        self._last_check = float("-inf")
+        self._slot: worker.Slot | None = None
+        self._signals = SignalWatch(self._signalled)
+        self.logs: Logs | None = logs_door.start(config) if config.enabled and config.logs_enabled else None
+        self.tracing = Tracing(config)
+        self.metrics = Metrics(config, sender, wake=self._wake.set)
+        self.traffic = Traffic(config, self.metrics, self.logs)
+        self.tasks = TaskBoard(config, self.metrics, self.tracing, self.logs)
+        #: Called in every round of the background thread with the monotonic time.
+        self.jobs: list[Job] = []
+
+    # --- the thread -----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the background thread and take a worker slot, if that has not been done in this process."""
+        with self._thread_lock:
+            if self._thread is not None or not self.enabled or self._ended:
+                return
+            self._slot = worker.take_slot(self.config)
+            self.metrics.set_worker(self._slot.name)
+            self._thread = threading.Thread(target=self._run, name="streaming-dd-flush", daemon=True)
+            self._thread.start()
+
+    def serve(self) -> None:
+        """Start with a server: called at lifespan start-up, inside the running loop of the worker."""
+        if not self.enabled:
+            return
+        if self._ended:
+            self._ended, self._thread, self.stopping = False, None, False
+        if self.tracing.enabled:
+            tracing.uncover_server_handlers()
+        self._signals.install()
+        if self.logs is not None:
+            self.logs.refresh_bridge()
+        self.start()
+
+    def _signalled(self) -> None:
+        """Learn that the process was told to go: what ends from now on ends by the shutdown."""
+        self.stopping = True
+        self._wake.set()
+
+    def _run(self) -> None:
+        while True:
+            woken = self._wake.wait(min(_ROUND, self.config.flush_interval))
+            if self._ended:
+                return
+            self._wake.clear()
+            self.round(flush=woken)
+
+    def round(self, *, flush: bool = False) -> None:
+        """Do what is due. With `flush`, or while the process shuts down, flush at once."""
+        now = time.monotonic()
+        due = now - self._last_flush >= self.config.flush_interval
+        steps: list[Callable[[], None]] = [self.traffic.write_accesses]
+        if due or flush or self.stopping:
+            self._last_flush = now
+            steps += [
+                self.tasks.cut_long_runs,
+                self._count_clients,
+                self._count_lost_lines,
+                self.metrics.flush,
+            ]
+        if now - self._last_check >= _BRIDGE_CHECK and self.logs is not None:
+            self._last_check = now
+            steps.append(self.logs.refresh_bridge)
+        for step in steps:
+            self._guarded(step)
+        for job in self.jobs:
+            self._guarded(job, now)
+
+    def _guarded(self, step: Callable[..., Any], *arguments: Any) -> None:
+        try:
+            step(*arguments)
+        except Exception as error:  # noqa: BLE001 - the thread must go on for the other steps
+            self.metrics.drop("internal_error", f"streaming_dd failed in its background thread: {error!r}")
+            say("internal", f"streaming_dd failed in its background thread: {error!r}", exc_info=True)
+
+    def _count_clients(self) -> None:
+        self.tasks.clients_of = self.traffic.clients_by_instance() if self.traffic.clients else None
+
+    def _count_lost_lines(self) -> None:
+        if self.logs is not None:
+            for reason, count in self.logs.dropped.items():
+                self.metrics.lost_lines(reason, count)
+            if self.traffic.lines_dropped:
+                self.metrics.lost_lines("access_queue_full", self.traffic.lines_dropped)
+
+    # --- the end --------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Send everything at the end of serving: open tasks end, gauges go to 0, spans and lines are flushed.
+
+        Bounded by the shutdown timeout and done once; a server that starts again in this process begins anew.
+        """
+        with self._thread_lock:
+            if self._ended or not self.enabled or self._pid != os.getpid():
+                return
+            self._ended = True
+        deadline = time.monotonic() + self.config.shutdown_timeout
+        self._wake.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(self.config.shutdown_timeout)
+        for step in (
+            self.tasks.abandon,
+            self.traffic.write_accesses,
+            self._count_lost_lines,
+            self.metrics.final_flush,
+        ):
+            self._guarded(step)
+        self._guarded(self.tracing.flush)
+        if self.logs is not None:
+            self._guarded(self.logs.flush, max(0.1, deadline - time.monotonic()))
+        if self._slot is not None:
+            self._slot.release()
+
+    def stop(self) -> None:
+        """Drain at the end of the process, and shut down what would otherwise wait for an Agent that is not there."""
+        self.drain()
+        self._guarded(self.tracing.stop, self.config.shutdown_timeout)
+
+    def close(self) -> None:
+        """Stop recording for good, without what only the end of a process needs (for tests and `configure()`)."""
+        self._ended = True
+        self._wake.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(2)
+        self._signals.remove()
+        if self.logs is not None:
+            self.logs.stop(self.config.shutdown_timeout)
+        self.metrics.sender.close()
+        if self._slot is not None:
+            self._slot.release()
+
+    def after_fork(self) -> None:
+        """Begin anew in a forked child: no thread, no connections, no tasks, nothing counted twice."""
+        self._pid = os.getpid()
+        self._thread = None
+        self._thread_lock = threading.Lock()
+        self._wake = threading.Event()
+        self._slot = None
+        self.stopping = False
+        self.metrics.after_fork()
+        self.traffic.after_fork()
+        self.tasks.after_fork()
+
+
+#: The recorder of this process; read it through `get()`.
+current: Recorder | None = None
+_lock = threading.RLock()
+_hooks_installed = False
+
+
+def get() -> Recorder:
+    """Return the recorder, made from Django settings and the environment if nobody configured it."""
+    found = current
+    if found is None:
+        with _lock:
+            found = current
+            if found is None:
+                found = configure()
+    if found._thread is None:
+        found.start()
+    return found
+
+
+def configure(*, sender: Sender | None = None, **settings: Any) -> Recorder:
+    """Set this process up; arguments win over Django settings, those over the environment.
+
+    Raises ConfigError, naming the setting and what to write. Calling it again replaces the configuration.
+    """
+    global current
+    config = load(settings, django=_django_settings())
+    with _lock:
+        previous = current
+        current = None
+        if previous is not None:
+            previous.close()
+        current = Recorder(config, sender)
+        _install_process_hooks()
+        return current
+
+
+def reset() -> None:
+    """Forget everything: the next use begins anew (for tests)."""
+    global current
+    with _lock:
+        if current is not None:
+            current.close()
+        current = None
+
+
+def _django_settings() -> dict[str, Any]:
+    """The Django settings that are ours, if this process has Django and its settings are configured."""
+    module = sys.modules.get("django.conf")
+    if module is None or not (module.settings.configured or os.environ.get("DJANGO_SETTINGS_MODULE")):
+        return {}
+    try:
+        return {name: getattr(module.settings, name) for name in dir(module.settings) if _is_ours(name)}
+    except ImportError as error:
+        raise ConfigError(
+            "DJANGO_SETTINGS_MODULE", f"Django's settings cannot be imported: {error}."
+        ) from error
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith("STREAMING_") or name in {
+        "DD_SERVICE",
+        "DD_ENV",
+        "DD_VERSION",
+        "DD_TAGS",
+        "DD_AGENT_HOST",
+    }
+
+
+def _install_process_hooks() -> None:
+    global _hooks_installed
+    if _hooks_installed:
+        return
+    _hooks_installed = True
+    atexit.register(_at_exit)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_after_fork)
+
+
+def _at_exit() -> None:
+    if current is not None:
+        current.stop()
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.RLock()
+    if current is not None:
+        current.after_fork()

@@ -1,0 +1,141 @@
+"""From a request's scope to its route template: never a raw path.
+
+Starlette and FastAPI leave what they matched in the scope; Django's hook (streaming_dd.django.routing) writes the
+resolver's route into the request's `RouteNote`; an app without routes is covered by configured patterns. State:
+the templates already found, bounded.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+UNMATCHED: Final = "unmatched"
+_CACHE_LIMIT: Final = 2000
+_PLACEHOLDER = re.compile(r"\{([^{}:]+)(?::([a-z]+))?\}")
+_CONVERTERS: Final = {"path": ".*", "int": "[0-9]+", "uuid": "[0-9a-fA-F-]{36}"}
+
+
+def compile_pattern(template: str) -> re.Pattern[str]:
+    """Return the expression of a template such as `/stream/{app}/{id:int}`; `{rest:path}` matches slashes too."""
+    parts, at = [], 0
+    for match in _PLACEHOLDER.finditer(template):
+        parts.append(re.escape(template[at : match.start()]))
+        parts.append(_CONVERTERS.get(match.group(2) or "", "[^/]+"))
+        at = match.end()
+    parts.append(re.escape(template[at:]))
+    return re.compile("".join(parts))
+
+
+def path_matcher(patterns: Iterable[str]) -> Callable[[str], object] | None:
+    """Return a test whether a path is one of `patterns` (`*` matches any text), or None without patterns."""
+    expressions = [fnmatch.translate(pattern) for pattern in patterns]
+    return re.compile("|".join(expressions)).match if expressions else None
+
+
+class Routes:
+    """Find the route templates of one wrapped application."""
+
+    def __init__(self, app: Any, patterns: Iterable[str] = ()) -> None:
+        self._app = app
+        self._patterns = [(compile_pattern(pattern), pattern) for pattern in patterns]
+        self._templates: dict[tuple[int, str], str] = {}
+
+    def template(self, scope: dict[str, Any], path: str, root_path: str, noted: str | None = None) -> str:
+        """Return the template of a request that the app has seen.
+
+        `path` and `root_path` are what the scope had at first: routers change it. `noted` is a route that the
+        application's framework told us itself, relative to where it is mounted.
+        """
+        route = scope.get("route")
+        if route is None:
+            if noted is not None:
+                return self._mounts(scope, path, root_path) + noted
+            if "endpoint" in scope:  # a Starlette that does not leave the route in the scope
+                return self._walk(path, root_path, scope) or UNMATCHED
+            return self._configured(path)
+        now_under = scope.get("root_path", "")
+        if now_under == root_path and noted is None:
+            found = getattr(route, "path", None)
+            if found is not None and not hasattr(route, "routes"):
+                return str(found)
+        key = (id(route), now_under)
+        template = self._templates.get(key)
+        if template is None or noted is not None:
+            template = self._resolve(scope, route, path, root_path, noted)
+            if noted is None:
+                if len(self._templates) >= _CACHE_LIMIT:
+                    self._templates.clear()
+                self._templates[key] = template
+        return template
+
+    def _resolve(
+        self, scope: dict[str, Any], route: Any, path: str, root_path: str, noted: str | None
+    ) -> str:
+        if noted is not None:
+            return self._mounts(scope, path, root_path) + noted
+        found = self._walk(path, root_path, scope)
+        return found if found is not None else self._configured(path)
+
+    def _configured(self, path: str) -> str:
+        for expression, template in self._patterns:
+            if expression.fullmatch(path):
+                return template
+        return UNMATCHED
+
+    def _walk(self, path: str, root_path: str, scope: dict[str, Any]) -> str | None:
+        return _walk(_routes_of(self._app), self._first_scope(path, root_path, scope), "", leaf=True)
+
+    def _mounts(self, scope: dict[str, Any], path: str, root_path: str) -> str:
+        """The templates of the mounts that led to where the request was handled."""
+        return _walk(_routes_of(self._app), self._first_scope(path, root_path, scope), "", leaf=False) or ""
+
+    @staticmethod
+    def _first_scope(path: str, root_path: str, scope: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "type": scope["type"],
+            "method": scope.get("method", "GET"),
+            "headers": scope.get("headers", []),
+            "path": path,
+            "root_path": root_path,
+            "path_params": {},
+        }
+
+
+def _routes_of(app: Any) -> list[Any]:
+    """The routes of an app, looking through the middleware around it."""
+    for _ in range(50):
+        routes = getattr(app, "routes", None)
+        if isinstance(routes, list | tuple):
+            return list(routes)
+        inner = getattr(app, "app", None)
+        if inner is None or inner is app:
+            break
+        app = inner
+    return []
+
+
+def _walk(routes: list[Any], scope: dict[str, Any], prefix: str, *, leaf: bool) -> str | None:
+    """Match as Starlette's router does, and return the joined templates; with `leaf` false, those of mounts only."""
+    partial: str | None = None
+    for route in routes:
+        match, child_scope = route.matches(scope)
+        if match.value == 0:  # Match.NONE
+            continue
+        inner = _routes_of(getattr(route, "app", None)) if not hasattr(route, "endpoint") else []
+        own = getattr(route, "path", "") if not hasattr(route, "host") else ""
+        if hasattr(route, "endpoint"):
+            if match.value == 2:  # Match.FULL
+                return prefix + own if leaf else prefix
+            partial = partial or (prefix + own if leaf else prefix)
+            continue
+        if inner:
+            return _walk(inner, {**scope, **child_scope}, prefix + own, leaf=leaf) or (
+                None if leaf else prefix + own
+            )
+        if not leaf:
+            return str(prefix + own)
+        return f"{prefix}{own}/{{path}}"  # static files and other apps without routes: one template
+    return partial

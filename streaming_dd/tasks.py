@@ -1,0 +1,515 @@
+"""Tasks: one `TaskRun` from submission to outcome, and the board of those that are live.
+
+State: `TaskBoard` (it belongs to the recorder) holds a `TaskKind` per app and model, each with its live runs and
+its metric handles. `drive()` is what turns any coroutine into a run: it activates the span in the task's own
+context, steps the coroutine, and decides the outcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+import weakref
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
+from typing import Any, Final, cast
+
+from . import catalog, tracing
+from .catalog import TaskOutcome
+from .config import Config
+from .logs import Logs
+from .metrics import Counter, Gauge, Metrics, Timing, clean_tag_value
+from .peaks import Peak
+from .tracing import Tracing
+
+EVENT_TYPES_LIMIT: Final = 20
+ERROR_TYPES_LIMIT: Final = 50
+_VALUE_LIMIT: Final = 100
+_MS: Final = 1000.0
+
+
+class TaskKind:
+    """All tasks of one app and model: their handles, their live runs, their totals."""
+
+    __slots__ = (
+        "active",
+        "app",
+        "cancelled",
+        "clients",
+        "completed",
+        "durations",
+        "event_counters",
+        "failed",
+        "failed_by",
+        "first_event",
+        "live",
+        "metrics",
+        "model",
+        "peak",
+        "peak_gauge",
+        "queue_time",
+        "resource",
+        "started",
+    )
+
+    def __init__(self, metrics: Metrics, app: str, model: str) -> None:
+        self.metrics = metrics
+        self.app = app
+        self.model = model
+        self.resource = f"{app}.{model}"
+        tags = {"app": app, "model": model}
+        self.started = metrics.counter(catalog.TASKS_STARTED, **tags)
+        self.completed = metrics.counter(catalog.TASKS_COMPLETED, **tags)
+        self.cancelled = metrics.counter(catalog.TASKS_CANCELLED, **tags)
+        #: The zero that a monitor on failures needs before the first failure.
+        self.failed_by: dict[str, Counter] = {
+            "none": metrics.counter(catalog.TASKS_FAILED, error_type="none", **tags)
+        }
+        self.failed = 0
+        self.durations: dict[TaskOutcome, Timing] = {
+            outcome: metrics.timing(catalog.TASK_DURATION, outcome=outcome, **tags)
+            for outcome in catalog.TASK_OUTCOMES
+        }
+        self.queue_time = metrics.timing(catalog.TASK_QUEUE_TIME, **tags)
+        self.first_event = metrics.timing(catalog.TASK_FIRST_EVENT, **tags)
+        self.event_counters: dict[str, Counter] = {}
+        self.active: Gauge = metrics.gauge(catalog.TASKS_ACTIVE, **tags)
+        self.peak_gauge: Gauge = metrics.gauge(catalog.TASKS_PEAK, **tags)
+        self.clients: Gauge = metrics.gauge(catalog.TASK_CLIENTS, **tags)
+        self.peak = Peak()
+        self.live: set[TaskRun] = set()
+
+    def count_failure(self, error_type: str) -> None:
+        """Count a failure by the class name of its error."""
+        self.failed += 1
+        counter = self.failed_by.get(error_type)
+        if counter is None:
+            if len(self.failed_by) >= ERROR_TYPES_LIMIT:
+                error_type = "other"
+            counter = self.failed_by[error_type] = self.metrics.counter(
+                catalog.TASKS_FAILED, app=self.app, model=self.model, error_type=error_type
+            )
+        counter.increment()
+
+    def count_event(self, event_type: str) -> None:
+        """Count an event that a task sent, by its type."""
+        counter = self.event_counters.get(event_type)
+        if counter is None:
+            if len(self.event_counters) >= EVENT_TYPES_LIMIT:
+                event_type = "other"
+            counter = self.event_counters[event_type] = self.metrics.counter(
+                catalog.TASK_EVENTS, app=self.app, model=self.model, event_type=event_type
+            )
+        counter.increment()
+
+
+class TaskRun:
+    """One run of a task. Times are `time.perf_counter()` seconds unless they say otherwise."""
+
+    __slots__ = (
+        "__weakref__",
+        "_board",
+        "_guard",
+        "_segment_at",
+        "ended",
+        "error",
+        "events",
+        "first_event_at",
+        "instance",
+        "kind",
+        "last_event_at",
+        "outcome",
+        "segment",
+        "span",
+        "started",
+        "started_wall",
+        "submitted",
+        "task_id",
+        "value",
+    )
+
+    def __init__(
+        self, board: TaskBoard, kind: TaskKind, task_id: str, instance: Any, submitted: float
+    ) -> None:
+        self._board = board
+        self._guard: weakref.ref[Any] | None = None
+        self.kind = kind
+        self.task_id = task_id
+        self.instance = instance
+        self.submitted = submitted
+        self.started: float | None = None
+        self.started_wall = 0.0
+        self.ended: float | None = None
+        self.outcome: TaskOutcome | None = None
+        self.error: BaseException | None = None
+        self.value: object = None
+        self.events = 0
+        self.first_event_at: float | None = None
+        self.last_event_at: float | None = None
+        self.span: Any = None
+        self.segment = 1
+        self._segment_at = float("inf")
+
+    # --- what happens to it ---------------------------------------------------------------------------------
+
+    def guard(self, coroutine: Any, gone: Callable[[], None]) -> None:
+        """End the run as cancelled, and call `gone`, if `coroutine` goes away without ever having been stepped."""
+
+        def check(_: object) -> None:
+            if self.started is None:
+                self.finish("cancelled")
+                gone()
+
+        self._guard = weakref.ref(coroutine, check)
+
+    def begin(self) -> None:
+        """Note the first step, inside the task's own context: from here on its span is the active one."""
+        self.begin_detached()
+        if self.span is not None:
+            self._board.tracing.activate(self.span)
+
+    def begin_detached(self) -> None:
+        """Note the first step without activating the span: an async generator's steps do that one by one."""
+        now = time.perf_counter()
+        self.started = now
+        self.started_wall = time.time()
+        self.kind.queue_time.record((now - self.submitted) * _MS)
+        if self.span is not None:
+            self.span.start_ns = time.time_ns()
+            self._segment_at = now + self._board.config.task_segment
+        self._board.log_start(self)
+
+    async def step(self, awaitable: Any) -> Any:
+        """Await one step of an async generator with the span active only while the step runs."""
+        tracing = self._board.tracing
+        before = tracing.active()
+        if self.span is not None:
+            tracing.activate(self.span)
+        try:
+            return await Steps(self, awaitable)
+        finally:
+            tracing.activate(before)
+
+    def event(self, event_type: object) -> None:
+        """Note an event that the task sent to its clients."""
+        now = time.perf_counter()
+        self.events += 1
+        self.last_event_at = now
+        if self.first_event_at is None:
+            self.first_event_at = now
+            if self.started is not None:
+                self.kind.first_event.record((now - self.started) * _MS)
+        self.kind.count_event(event_type if type(event_type) is str else str(event_type)[:50])
+
+    def note_error(self, error: BaseException) -> None:
+        """Remember what `process()` or `mark_completed()` raised, also if the coordinator swallows it."""
+        if self.error is None:
+            self.error = error
+
+    def note_value(self, value: object) -> None:
+        """Remember what `process()` returned; an error of an earlier attempt is forgotten."""
+        self.value = value
+        self.error = None
+
+    def conclude(self, error: BaseException | None) -> None:
+        """Finish with the outcome that the error (the run's own, or one noted before) means."""
+        error = error if error is not None else self.error
+        if error is None:
+            self.finish("completed")
+        elif isinstance(error, asyncio.CancelledError | GeneratorExit):
+            self.finish("cancelled")
+        else:
+            self.finish("failed", error)
+
+    def finish(self, outcome: TaskOutcome, error: BaseException | None = None) -> None:
+        """End the run, once; a second call does nothing."""
+        with self._board.span_lock:  # against the thread that cuts segments
+            if self.outcome is not None:
+                return
+            self.outcome = outcome
+        self.error = error
+        now = self.ended = time.perf_counter()
+        kind = self.kind
+        kind.live.discard(self)
+        kind.durations[outcome].record((now - (self.started if self.started is not None else now)) * _MS)
+        if outcome == "completed":
+            kind.completed.increment()
+        elif outcome == "cancelled":
+            kind.cancelled.increment()
+        else:
+            kind.count_failure(type(error).__name__)
+        self._board.finished(self)
+
+    # --- segments -------------------------------------------------------------------------------------------
+
+    def cut_if_long(self, now: float) -> None:
+        """Close the span of a long task and open the next one, linked: what has run is then safe with the Agent."""
+        if now < self._segment_at or self.span is None:
+            return
+        with self._board.span_lock:
+            if self.outcome is not None:
+                return
+            previous = self.span
+            self.segment += 1
+            self._segment_at = now + self._board.config.task_segment
+            self.span = self._board.next_segment(self, previous)
+        previous.set_tag("task.status", "running")
+        previous.set_metric("task.segment", self.segment - 1)
+        previous.finish()
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the first step to the end, or until now."""
+        if self.started is None:
+            return 0.0
+        return (self.ended if self.ended is not None else time.perf_counter()) - self.started
+
+
+class TaskBoard:
+    """The live tasks of this process, and the way to submit one."""
+
+    def __init__(self, config: Config, metrics: Metrics, tracing: Tracing, logs: Logs | None) -> None:
+        self.config = config
+        self.metrics = metrics
+        self.tracing = tracing
+        self.logs = logs
+        self.kinds: dict[tuple[str, str], TaskKind] = {}
+        self.span_lock = threading.Lock()
+        #: How many clients watch an instance, by the truth of their sockets; the recorder sets it.
+        self.clients_of: dict[int, int] | None = None
+        metrics.add_gauges(self._gauges)
+
+    def kind(self, app: str, model: str) -> TaskKind:
+        """Return the kind of tasks of this app and model."""
+        kind = self.kinds.get((app, model))
+        if kind is None:
+            if len(self.kinds) >= self.config.max_series:
+                app = model = "other"
+            clean = (clean_tag_value(app), clean_tag_value(model))
+            kind = self.kinds.get(clean) or TaskKind(self.metrics, *clean)
+            self.kinds[(app, model)] = self.kinds[clean] = kind
+        return kind
+
+    def live(self) -> Iterator[TaskRun]:
+        """Yield every live run."""
+        for kind in {id(kind): kind for kind in list(self.kinds.values())}.values():
+            yield from kind.live.copy()
+
+    def submit(
+        self, app: str, model: str, task_id: object = "", instance: Any = None, submitted: float | None = None
+    ) -> TaskRun:
+        """Accept a task: count it started, capture the trace context of the caller, and return its run."""
+        kind = self.kind(app, model)
+        run = TaskRun(
+            self, kind, str(task_id), instance, time.perf_counter() if submitted is None else submitted
+        )
+        kind.started.increment()
+        kind.live.add(run)
+        kind.peak.note(len(kind.live))
+        if self.tracing.enabled:
+            self._open_span(run)
+        return run
+
+    def run_of(self, instance: Any) -> TaskRun | None:
+        """Return the live run of a task's instance."""
+        return next((run for run in self.live() if run.instance is instance), None)
+
+    # --- spans and logs of a run ----------------------------------------------------------------------------
+
+    def _tags(self, run: TaskRun) -> dict[str, str]:
+        tags = {"task.app": run.kind.app, "task.model": run.kind.model}
+        if run.task_id:
+            tags["task.id"] = run.task_id
+        return tags
+
+    def _open_span(self, run: TaskRun) -> None:
+        tags = self._tags(run)
+        submit = self.tracing.submit_task(run.kind.resource, tags)
+        run.span = self.tracing.start_task(run.kind.resource, tags, submit, {"link.kind": "submitted_by"})
+        if submit is not None:
+            submit.set_tag("task.trace_id", tracing.format_ids(run.span)[0])
+            submit.finish()
+
+    def next_segment(self, run: TaskRun, previous: Any) -> Any:
+        """Return the span of a run's next segment, linked to the one before."""
+        return self.tracing.start_task(
+            run.kind.resource, self._tags(run), previous, {"link.kind": "previous_segment"}
+        )
+
+    def finished(self, run: TaskRun) -> None:
+        """Finish the span and write the line of a run that has just ended."""
+        span = run.span
+        if span is not None:
+            span.set_tag("task.status", run.outcome)
+            if run.outcome == "completed":
+                span.set_tag("task.final_value", short_value(run.value))
+            elif run.error is not None:
+                tracing.set_error(span, run.error)
+            if run.segment > 1:
+                span.set_metric("task.segment", run.segment)
+            if run.events:
+                span.set_metric("task.events", run.events)
+            if run.started is not None:
+                span.set_metric("task.queue_time_ms", (run.started - run.submitted) * _MS)
+            span.finish()
+        self._log_end(run)
+
+    def log_start(self, run: TaskRun) -> None:
+        """Write the line that says that a task started."""
+        if self.logs is not None:
+            self.logs.emit(self._line(run, f"task {run.kind.resource} started"))
+
+    def _log_end(self, run: TaskRun) -> None:
+        if self.logs is None:
+            return
+        line = self._line(run, f"task {run.kind.resource} {run.outcome}")
+        line["task.status"] = run.outcome
+        line["duration"] = int(run.duration * 1e9)
+        line["task.events"] = run.events
+        if run.outcome == "completed":
+            line["task.final_value"] = short_value(run.value)
+        if run.error is not None and run.outcome == "failed":
+            line["error.kind"], line["error.message"], line["error.stack"] = tracing.describe_error(run.error)
+        self.logs.emit(line, "ERROR" if run.outcome == "failed" else "INFO")
+
+    def _line(self, run: TaskRun, message: str) -> dict[str, object]:
+        line: dict[str, object] = {"message": message, "logger.name": "streaming_dd.tasks", **self._tags(run)}
+        if run.span is not None:
+            line["dd.trace_id"], line["dd.span_id"] = tracing.format_ids(run.span)
+        return line
+
+    # --- at every flush, and at the end ----------------------------------------------------------------------
+
+    def _gauges(self) -> Iterable[tuple[Gauge, float]]:
+        now = time.monotonic()
+        for kind in list(self.kinds.values()):
+            live = kind.live.copy()
+            yield kind.active, len(live)
+            yield kind.peak_gauge, kind.peak.read(len(live), now)
+            yield kind.clients, max((self.client_count(run) for run in live), default=0)
+
+    def client_count(self, run: TaskRun) -> int:
+        """Return how many clients watch a run: connected sockets where the middleware sees them."""
+        if self.clients_of is not None:
+            return self.clients_of.get(id(run.instance), 0)
+        clients: Any = getattr(run.instance, "_clients", None)
+        return len(clients) if hasattr(clients, "__len__") else 0
+
+    def cut_long_runs(self) -> None:
+        """Cut the spans of long tasks; called by the recorder's thread."""
+        now = time.perf_counter()
+        for run in self.live():
+            run.cut_if_long(now)
+
+    def abandon(self) -> None:
+        """End every live run: the process goes down, its tasks are cancelled or killed."""
+        for run in list(self.live()):
+            if run.span is not None:
+                run.span.set_tag("task.cancel_reason", "server_shutdown")
+            run.finish("cancelled")
+
+    def after_fork(self) -> None:
+        """Forget in a forked child the tasks that run in the parent."""
+        self.span_lock = threading.Lock()
+        for kind in self.kinds.values():
+            kind.live = set()
+            kind.peak = Peak()
+
+
+# --- driving a coroutine ------------------------------------------------------------------------------------
+
+
+async def drive(run: TaskRun, coroutine: Coroutine[Any, Any, Any], *, noted: bool = False) -> Any:
+    """Run `coroutine` as the task `run`; what it returns or raises passes through untouched.
+
+    With `noted`, the value was noted by the hooks on the task itself and the coroutine's own is not the task's.
+    """
+    before = run._board.tracing.active()
+    run.begin()
+    error: BaseException | None = None
+    try:
+        value = await Steps(run, coroutine)
+        if not noted:
+            run.note_value(value)
+        return value
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        run.conclude(error)
+        run._board.tracing.activate(before)
+        del error  # it refers to this frame
+
+
+class Steps:
+    """Await a coroutine (or a step of a generator) step by step, in the task's own context."""
+
+    __slots__ = ("_active", "_coroutine", "_run")
+
+    def __init__(self, run: TaskRun, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self._run = run
+        self._coroutine = coroutine
+        self._active = run.span
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return cast("Generator[Any, Any, Any]", self)
+
+    def __iter__(self) -> Steps:
+        return self
+
+    def __next__(self) -> Any:
+        return self.send(None)
+
+    def send(self, value: Any) -> Any:
+        """Step the coroutine, with the span of the current segment active."""
+        if self._run.span is not self._active:
+            self._activate()
+        return self._coroutine.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        """Throw into the coroutine: a cancellation, usually."""
+        if self._run.span is not self._active:
+            self._activate()
+        return self._coroutine.throw(*error)
+
+    def close(self) -> None:
+        """Close the coroutine."""
+        self._coroutine.close()
+
+    def _activate(self) -> None:
+        self._active = self._run.span
+        self._run._board.tracing.activate(self._active)
+
+    # Tools that walk a task's awaits (stack dumps, profilers) follow these names.
+    @property
+    def cr_await(self) -> Any:
+        """What the coroutine waits for."""
+        return getattr(self._coroutine, "cr_await", None)
+
+    @property
+    def cr_frame(self) -> Any:
+        """The coroutine's frame."""
+        return getattr(self._coroutine, "cr_frame", None)
+
+    @property
+    def cr_code(self) -> Any:
+        """The coroutine's code."""
+        return getattr(self._coroutine, "cr_code", None)
+
+    @property
+    def cr_running(self) -> bool:
+        """Whether the coroutine runs now."""
+        return bool(getattr(self._coroutine, "cr_running", False))
+
+
+def short_value(value: Any) -> str:
+    """Return a result in a form fit for a tag: short scalars as they are, everything else by type and size."""
+    if value is None or isinstance(value, bool | int | float):
+        return str(value)[:_VALUE_LIMIT]
+    if isinstance(value, str) and len(value) <= _VALUE_LIMIT:
+        return value
+    kind = type(value).__name__
+    try:
+        return f"{kind} of {len(value)}"
+    except Exception:  # noqa: BLE001 - not every object has a length, and a broken __len__ is not ours to report
+        return kind
