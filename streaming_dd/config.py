@@ -8,6 +8,8 @@ case, unless the field names a Datadog variable (`DD_*`) of its own. No state; t
 from __future__ import annotations
 
 import difflib
+import importlib
+import importlib.util
 import os
 import re
 import sys
@@ -273,6 +275,9 @@ class Config:
 _FIELDS: Final = {item.name: item for item in fields(Config) if item.name != "origins"}
 
 
+_DATADOG_NAMES: Final = frozenset(item.metadata["env"] for item in _FIELDS.values() if item.metadata["env"])
+
+
 def setting_name(name: str) -> str:
     """Return the name by which users know the field `name`."""
     return _FIELDS[name].metadata["env"] or PREFIX + name.upper()
@@ -343,6 +348,23 @@ def _refuse_unknown_names(given: list[str], origin: str) -> None:
         close = difflib.get_close_matches(name, known, n=1)
         fix = f"Did you mean {close[0]}?" if close else "`streaming-dd config` lists the settings."
         raise ConfigError(name, f"no such setting (found in {origin}).", fix)
+
+
+def django_settings() -> dict[str, Any]:
+    """Return the Django settings that are ours, if this process has Django and its settings are configured."""
+    module = sys.modules.get("django.conf")
+    if module is None and os.environ.get("DJANGO_SETTINGS_MODULE") and importlib.util.find_spec("django"):
+        module = importlib.import_module("django.conf")
+    if module is None or not (module.settings.configured or os.environ.get("DJANGO_SETTINGS_MODULE")):
+        return {}
+    try:
+        names = [name for name in dir(module.settings) if name.startswith(PREFIX) or name in _DATADOG_NAMES]
+        return {name: getattr(module.settings, name) for name in names}
+    except ImportError as error:
+        fix = "Unset it, or run where that module can be imported."
+        raise ConfigError(
+            "DJANGO_SETTINGS_MODULE", f"Django's settings cannot be imported ({error}).", fix
+        ) from error
 
 
 def describe(config: Config) -> list[tuple[str, str, str, str]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,8 +16,7 @@ from typing import Any, Final
 
 from . import logs as logs_door
 from . import tracing, worker
-from .config import Config, load
-from .errors import ConfigError
+from .config import Config, django_settings, load
 from .logs import Logs
 from .metrics import Metrics, Sender
 from .notices import say
@@ -219,7 +217,7 @@ def configure(*, sender: Sender | None = None, **settings: Any) -> Recorder:
     Raises ConfigError, naming the setting and what to write. Calling it again replaces the configuration.
     """
     global current
-    config = load(settings, django=_django_settings())
+    config = load(settings, django=django_settings())
     with _lock:
         previous = current
         current = None
@@ -237,29 +235,6 @@ def reset() -> None:
         if current is not None:
             current.close()
         current = None
-
-
-def _django_settings() -> dict[str, Any]:
-    """The Django settings that are ours, if this process has Django and its settings are configured."""
-    module = sys.modules.get("django.conf")
-    if module is None or not (module.settings.configured or os.environ.get("DJANGO_SETTINGS_MODULE")):
-        return {}
-    try:
-        return {name: getattr(module.settings, name) for name in dir(module.settings) if _is_ours(name)}
-    except ImportError as error:
-        raise ConfigError(
-            "DJANGO_SETTINGS_MODULE", f"Django's settings cannot be imported: {error}."
-        ) from error
-
-
-def _is_ours(name: str) -> bool:
-    return name.startswith("STREAMING_") or name in {
-        "DD_SERVICE",
-        "DD_ENV",
-        "DD_VERSION",
-        "DD_TAGS",
-        "DD_AGENT_HOST",
-    }
 
 
 def _install_process_hooks() -> None:
