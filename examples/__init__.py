@@ -1,0 +1,1 @@
+"""The example project, and the demo that shows it at work."""
