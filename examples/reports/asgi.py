@@ -13,7 +13,10 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "examples.reports.settings")
 django = get_asgi_application()  # sets Django up: what follows imports its models
 
-from .coordinator import coordinator  # noqa: E402, F401
+import streaming_dd as dd  # noqa: E402
+
+from .coordinator import coordinator  # noqa: E402
 from .web import application  # noqa: E402
 
 app = application(django)
+app = dd.instrument(app, coordinator=coordinator)

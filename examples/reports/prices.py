@@ -14,6 +14,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+import streaming_dd as dd
+
 _answers = itertools.count(1)
 
 
@@ -26,4 +28,4 @@ async def price(request: Request) -> Response:
     return JSONResponse({"sku": sku, "cents": 500 + zlib.crc32(sku.encode()) % 20_000})
 
 
-app = Starlette(routes=[Route("/price/{sku}", price)])
+app = dd.instrument(Starlette(routes=[Route("/price/{sku}", price)]))
