@@ -62,6 +62,8 @@ class Destination:
         self._asleep = True
         self._leave = threading.Event()
         self._thread: threading.Thread | None = None
+        self._in_flight = 0
+        self._hurried = False
 
     # --- the caller's side: never blocks, never raises ------------------------------------------------------
 
@@ -95,7 +97,11 @@ class Destination:
         self._asleep = False
         if self._thread is None:
             self._start()
-        self._tokens.put(None)
+        self._nudge()
+
+    def _nudge(self) -> None:
+        if self._tokens.empty():  # one is enough; many would make the thread spin later
+            self._tokens.put(None)
 
     def _start(self) -> None:
         with self._lock:
@@ -113,31 +119,37 @@ class Destination:
 
     def flush(self, timeout: float) -> bool:
         """Return True once everything queued before this call was delivered, False if it cannot be in time."""
-        if self._thread is None:
+        if self._stopped:
+            return not self._lines
+        if self._thread is None or not self._thread.is_alive():
             return self._drain()
         request = _Flush()
         self._flushes.append(request)
-        self._tokens.put(None)
+        self._nudge()
         request.event.wait(timeout)
         return request.delivered
 
     def stop(self, timeout: float) -> bool:
         """Deliver what is queued, end the thread and close; what is left after `timeout` seconds is dropped."""
+        if self._stopped:
+            return True
         deadline = time.monotonic() + timeout
         delivered = self.flush(timeout)
         self._stopped = True
         self._limit = -1
-        thread = self._thread
         self._leave.set()
-        self._tokens.put(None)
+        self._nudge()
+        thread = self._thread
         if thread is not None:
-            thread.join(max(0.0, deadline - time.monotonic()) + 0.1)
-        if self._lines:
-            self.drop(len(self._lines), self.full_reason())
+            thread.join(max(0.0, deadline - time.monotonic()) + 0.3)
+        stuck = thread is not None and thread.is_alive()
+        left = len(self._lines) + (self._in_flight if stuck else 0)
+        if left:
+            self.drop(left, self.full_reason())
             self._lines.clear()
-        if thread is None or not thread.is_alive():
+        if not stuck:
             self.close()
-        return delivered
+        return delivered and not left
 
     # --- around a fork --------------------------------------------------------------------------------------
 
@@ -147,7 +159,7 @@ class Destination:
         if thread is None or thread is threading.current_thread():
             return
         self._leave.set()
-        self._tokens.put(None)
+        self._nudge()
         thread.join(0.2)
         if not thread.is_alive():
             self._thread = None
@@ -209,11 +221,14 @@ class Destination:
 
     def _drain(self) -> bool:
         requests = [self._flushes.popleft() for _ in range(len(self._flushes))]
+        self._hurried = bool(requests)
         left = len(self._lines)
         delivered = True
         while left > 0 and delivered:
             batch = [self._lines.popleft() for _ in range(min(left, _BATCH_LINES, len(self._lines)))]
+            self._in_flight = len(batch)
             done = self._send_guarded(batch)
+            self._in_flight = 0
             self._bytes -= sum(map(len, batch[:done]))
             if done < len(batch):
                 self._lines.extendleft(reversed(batch[done:]))
@@ -369,6 +384,7 @@ class AgentTcp(Destination):
     """The Agent's TCP log intake. Lines wait in the queue while it is away, as many as the queue holds."""
 
     CONNECT_TIMEOUT: Final = 1.0
+    SEND_TIMEOUT: Final = 0.2
     LONGEST_RETRY: Final = 2.0
 
     def __init__(self, address: str, limit: int) -> None:
@@ -411,7 +427,7 @@ class AgentTcp(Destination):
         if self._socket is not None and self._alive(self._socket):
             return self._socket
         self.close()
-        if self._flushes and self._failures and time.monotonic() - self._failed_at < 5.0:
+        if self._hurried and self._failures and time.monotonic() - self._failed_at < 5.0:
             return None
         try:
             self._socket = socket.create_connection(self.address, timeout=self.CONNECT_TIMEOUT)
@@ -426,6 +442,7 @@ class AgentTcp(Destination):
             )
             return None
         self._failures = 0
+        self._socket.settimeout(self.SEND_TIMEOUT)
         return self._socket
 
     @staticmethod
@@ -439,4 +456,4 @@ class AgentTcp(Destination):
         except OSError as error:
             return error.errno == errno.EINTR
         finally:
-            connection.settimeout(AgentTcp.CONNECT_TIMEOUT)
+            connection.settimeout(AgentTcp.SEND_TIMEOUT)

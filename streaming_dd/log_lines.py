@@ -1,6 +1,6 @@
 """How a log line looks: flat JSON with Datadog's reserved names, secrets masked, whatever the values are.
 
-The door to orjson. No state but caches of what was rendered before. docs/decisions/0022 and 0023.
+The door to orjson. No state but bounded caches of what was rendered before. docs/decisions/0021 and 0022.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from typing import Any, Final
 import orjson
 
 from .config import Config
-from .redaction import MASK, SHOWN, Redactor, mask_text
+from .redaction import MASK, SHOWN, Redactor
 
-#: Longest line in bytes: older Agents cut at 256,000 (logs_config.max_message_size_bytes) and then it is no JSON.
+#: Longest line in bytes: older Agents cut at 256,000 (logs_config.max_message_size_bytes), and then it is no JSON.
 MAX_LINE: Final = 250_000
 #: Longest text of a value that JSON has no type for.
 MAX_REPR: Final = 2_000
+#: Levels of nesting, and values within one field, that are written; a cycle ends there.
 MAX_DEPTH: Final = 8
 MAX_NODES: Final = 2_000
 
-#: Names a line, or the Agent, gives a meaning to. A caller's field of that name is written as `extra.<name>`.
+#: Names that a line has, or that the Agent reads something from. A user's field of that name becomes `extra.<name>`.
 RESERVED: Final = frozenset(
     {
         *("timestamp", "@timestamp", "_timestamp", "status", "message", "service", "host", "hostname"),
@@ -43,17 +44,18 @@ RESERVED: Final = frozenset(
         ),
     }
 )
-_IDS: Final = ("dd.trace_id", "dd.span_id")
-_ERROR: Final = frozenset({"error.kind", "error.message", "error.stack"})
 _SCALARS: Final = frozenset({int, float, bool, type(None)})
+_CACHE_LIMIT: Final = 4096
 #: What the standard library puts in every record; anything else is the caller's `extra`.
-_RECORD_NAMES: Final = frozenset(vars(logging.makeLogRecord({}))) | {
+_RECORD_NAMES: Final = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {
     "message",
     "asctime",
     "taskName",
     "color_message",  # uvicorn's message, once more with terminal colours
     "streaming_dd_seen",
 }
+#: `.000Z` to `.999Z`, with the key that follows.
+_MILLISECONDS: Final = tuple(b'.%03dZ","status":"' % number for number in range(1000))
 
 Correlation = Callable[[], tuple[str, str]]
 
@@ -72,184 +74,218 @@ def status_of(level: int) -> str:
 
 
 class LineRenderer:
-    """Renders finished lines (bytes, without newline) for one service. Never raises."""
+    """Renders finished lines (bytes, without newline) for one service, where and when they are logged."""
 
     def __init__(self, config: Config, correlation: Correlation) -> None:
         self._correlation = correlation
         self._redactor = Redactor(config.log_redact)
+        self._mask = self._redactor.mask
         self._plain: set[str] = set()
-        self._second = (-1, "")
+        self._own: set[str] = set()
+        self._sites: dict[tuple[Any, ...], bytes] = {}
+        self._second = (-1, b"")
+        self._loguru_start: float | None = None
         tags = {
             "service": config.service,
             "dd.service": config.service,
             "dd.env": config.env,
             "dd.version": config.version,
         }
-        constant = self.constant_part({key: value for key, value in tags.items() if value})
+        constant = orjson.dumps({key: value for key, value in tags.items() if value})[1:-1]
         self._heads = {
-            status: b'Z","status":"' + status.encode() + b'"' + (b"," + constant if constant else b"")
+            status: status.encode() + b'",' + (constant + b"," if constant else b"")
             for status in ("critical", "error", "warning", "ok", "info", "debug")
         }
 
     # --- the three kinds of line ----------------------------------------------------------------------------
 
     def from_fields(
-        self,
-        fields: Mapping[str, object],
-        level: int,
-        timestamp: float | None = None,
-        constant: bytes = b"",
+        self, fields: Mapping[str, object], level: int, timestamp: float | None = None, constant: bytes = b""
     ) -> bytes:
-        """Render a line of this package's own: `fields` as they are, `constant` as `constant_part` returned it."""
-        members: dict[str, Any] = {}
-        self._add_extra(members, fields, ())
-        return self._line(time.time() if timestamp is None else timestamp, level, members, constant)
+        """Render a line of this package's own; `constant` as `constant_part` returned it."""
+        members = self._own_members(fields) or {"message": ""}
+        trace_id = members.get("dd.trace_id")
+        if trace_id is None:
+            self._add_ids(members)
+        elif trace_id == "0":
+            del members["dd.trace_id"]
+            members.pop("dd.span_id", None)
+        return self._line(time.time() if timestamp is None else timestamp, level, constant, members)
 
     def from_loguru(self, record: Mapping[str, Any]) -> bytes:
-        """Render loguru's record; to be called where the line was logged, for its trace ids."""
-        function = record["function"]
-        members = {
-            "message": mask_text(record["message"]),
-            "logger.name": record["name"],
-            "logger.thread_name": record["thread"].name,
-            "logger.method_name": function,
-            "module": record["module"],
-            "function": function,
-            "line": record["line"],
+        """Render loguru's record; to be called in the thread and context that logged it, for the trace ids."""
+        message = record["message"]
+        members: dict[str, Any] = {
+            "message": self._mask(message if type(message) is str else _text_of(message))
         }
+        self._add_ids(members)
         exception = record["exception"]
         if exception is not None:
             self._add_error(members, exception.type, exception.value, exception.traceback)
         extra = record["extra"]
         if extra:
             self._add_extra(members, extra)
-        return self._line(record["time"].timestamp(), record["level"].no, members)
+        site = self._site(
+            record["name"], record["thread"].name, record["module"], record["function"], record["line"]
+        )
+        return self._line(self._loguru_time(record), record["level"].no, site, members)
 
     def from_stdlib(self, record: logging.LogRecord) -> bytes:
         """Render the standard library's record."""
-        members = {
-            "message": mask_text(_message(record)),
-            "logger.name": record.name,
-            "logger.thread_name": record.threadName,
-            "logger.method_name": record.funcName,
-            "module": record.module,
-            "function": record.funcName,
-            "line": record.lineno,
-        }
+        values = record.__dict__
+        members: dict[str, Any] = {"message": self._mask(_message(record))}
+        self._add_ids(members)
         if record.exc_info and record.exc_info[0] is not None:
             self._add_error(members, *record.exc_info)
         elif record.exc_text:
-            members["error.stack"] = mask_text(record.exc_text)
+            members["error.stack"] = self._mask(record.exc_text)
         if record.stack_info:
-            members["stack_info"] = mask_text(record.stack_info)
-        extra = {key: value for key, value in vars(record).items() if key not in _RECORD_NAMES}
-        if extra:
-            self._add_extra(members, extra)
-        return self._line(record.created, record.levelno, members)
+            members["stack_info"] = self._mask(record.stack_info)
+        if values.keys() - _RECORD_NAMES:
+            self._add_extra(members, {key: values[key] for key in values if key not in _RECORD_NAMES})
+        site = self._site(record.name, record.threadName, record.module, record.funcName, record.lineno)
+        return self._line(record.created, record.levelno, site, members)
 
     def constant_part(self, fields: Mapping[str, object]) -> bytes:
         """Return `fields` as JSON members without braces, to be given to `from_fields` many times."""
-        members: dict[str, Any] = {}
-        self._add_extra(members, fields, ())
-        return self._encode(members)[1:-1]
+        return self._encode(self._own_members(fields))[1:-1]
 
-    # --- parts ----------------------------------------------------------------------------------------------
+    # --- parts of a line ------------------------------------------------------------------------------------
 
-    def _line(self, timestamp: float, level: int, members: dict[str, Any], constant: bytes = b"") -> bytes:
-        if "dd.trace_id" not in members:
-            trace_id, span_id = self._correlation()
-            if trace_id != "0":
-                members["dd.trace_id"] = trace_id
-                members["dd.span_id"] = span_id
+    def _line(self, timestamp: float, level: int, constant: bytes, members: dict[str, Any]) -> bytes:
         second = int(timestamp)
         cached = self._second
         if cached[0] != second:
-            cached = self._second = (second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)))
-        start = f'{{"timestamp":"{cached[1]}.{int((timestamp - second) * 1000):03d}'.encode()
+            text = time.strftime('{"timestamp":"%Y-%m-%dT%H:%M:%S', time.gmtime(second))
+            cached = self._second = (second, text.encode())
+        start = cached[1]
+        milliseconds = _MILLISECONDS[int((timestamp - second) * 1000)]
         head = self._heads[status_of(level)]
         if constant:
-            head = head + b"," + constant
-        line = b"".join((start, head, b",", self._encode(members)[1:])) if members else start + head + b"}"
+            line = b"".join((start, milliseconds, head, constant, b",", self._encode(members)[1:]))
+        else:
+            line = b"".join((start, milliseconds, head, self._encode(members)[1:]))
         if len(line) > MAX_LINE:
-            budget = MAX_LINE - len(start) - len(head) - 64
-            body = self._encode_within({**members, "truncated": len(line)}, budget)
-            line = b"".join((start, head, b",", body[1:]))
+            prefix = b"".join(
+                (start, milliseconds, head, constant[: MAX_LINE // 2], b"," if constant else b"")
+            )
+            members["truncated"] = len(line)
+            line = prefix + self._encode_within(members, MAX_LINE - len(prefix))[1:]
         return line
 
-    def _add_extra(
-        self,
-        members: dict[str, Any],
-        extra: Mapping[Any, Any],
-        reserved: frozenset[str] | tuple[()] = RESERVED,
-    ) -> None:
-        plain = self._plain
-        for key, value in extra.items():
-            if key in plain and (reserved or key not in RESERVED):
-                kind = type(value)
-                if kind is str:
-                    members[key] = mask_text(value)
-                    continue
-                if kind in _SCALARS:
-                    members[key] = value
-                    continue
-            self._add_one(members, key, value, reserved)
+    def _loguru_time(self, record: Mapping[str, Any]) -> float:
+        """Return Unix seconds: an addition is four times faster than `datetime.timestamp()`."""
+        elapsed: float = record["elapsed"].total_seconds()
+        if self._loguru_start is None:
+            self._loguru_start = record["time"].timestamp() - elapsed
+        return self._loguru_start + elapsed
 
-    def _add_one(self, members: dict[str, Any], key: Any, value: Any, reserved: Any) -> None:
-        name = key if type(key) is str else _text_of(key)
-        if self._redactor.judge(name) == SHOWN:
-            shown = value if type(value) in _SCALARS else self._clean(value)
-            if name not in RESERVED and not name.startswith(("dd.", "error.")) and len(self._plain) < 4096:
-                self._plain.add(name)
-        else:
-            shown = MASK if self._redactor.hides(name, value) else self._clean(value)
-        if reserved:
-            if name in _IDS:  # ddtrace's own log injection, or a user who knows better: used if we have none
-                if value and str(value) != "0" and self._correlation()[0] == "0":
-                    members[name] = shown
-                return
-            if name in ("dd.service", "dd.env", "dd.version"):
-                return
-            if name in reserved or (name in _ERROR and name in members):
-                name = f"extra.{name}"
-        members[name] = shown
+    def _site(self, name: Any, thread: Any, module: Any, function: Any, line: Any) -> bytes:
+        """Return the members that say where a line was logged; the same ones come again and again."""
+        key = (name, thread, module, function, line)
+        site = self._sites.get(key)
+        if site is None:
+            members = {
+                "logger.name": name,
+                "logger.thread_name": thread,
+                "logger.method_name": function,
+                "module": module,
+                "function": function,
+                "line": line,
+            }
+            site = self._encode(members)[1:-1]
+            if len(self._sites) >= _CACHE_LIMIT:
+                self._sites.clear()
+            self._sites[key] = site
+        return site
+
+    def _add_ids(self, members: dict[str, Any]) -> None:
+        trace_id, span_id = self._correlation()
+        if trace_id != "0":
+            members["dd.trace_id"] = trace_id
+            members["dd.span_id"] = span_id
 
     def _add_error(self, members: dict[str, Any], kind: Any, value: Any, trace: Any) -> None:
         """Add error.kind, error.message and error.stack, chained causes included."""
         name = getattr(kind, "__qualname__", None) or _text_of(kind)
         module = getattr(kind, "__module__", "builtins")
         members["error.kind"] = name if module in ("builtins", "__main__") else f"{module}.{name}"
-        members["error.message"] = mask_text(_text_of(value))
+        members["error.message"] = self._mask(_text_of(value))
         try:
             stack = "".join(traceback.format_exception(kind, value, trace))
-        except Exception as error:  # noqa: BLE001 - user code runs in there: properties, __str__, loaders
+        except Exception as error:  # noqa: BLE001 - user code runs in there: __str__, properties, loaders
             stack = f"(the stack cannot be shown: {type(error).__name__})"
-        members["error.stack"] = mask_text(stack)
+        members["error.stack"] = self._mask(stack)
 
-    # --- values ---------------------------------------------------------------------------------------------
+    # --- fields ---------------------------------------------------------------------------------------------
+
+    def _own_members(self, fields: Mapping[str, object]) -> dict[str, Any]:
+        """Return this package's own fields: any name may be given, values are masked like everybody's."""
+        members: dict[str, Any] = {}
+        for name, value in fields.items():
+            if name in self._own:
+                kind = type(value)
+                if kind is str:
+                    members[name] = self._mask(value)  # type: ignore[arg-type]
+                    continue
+                if kind in _SCALARS:
+                    members[name] = value
+                    continue
+            members[name] = self._value(name, value, self._own)
+        return members
+
+    def _add_extra(self, members: dict[str, Any], extra: Mapping[Any, Any]) -> None:
+        """Add a user's fields: reserved names are moved to `extra.<name>`, `dd.*` is not the user's to set."""
+        for key, value in extra.items():
+            if key in self._plain:
+                kind = type(value)
+                if kind is str:
+                    members[key] = self._mask(value)
+                    continue
+                if kind in _SCALARS:
+                    members[key] = value
+                    continue
+            name = key if type(key) is str else _text_of(key)
+            if name.startswith(
+                "dd."
+            ):  # from ddtrace's own log injection: its ids are used where we have none
+                if name in ("dd.trace_id", "dd.span_id") and name not in members and _text_of(value) != "0":
+                    members[name] = _text_of(value)
+            elif name == "extra" and type(value) is dict:  # `extra=` as in the standard library
+                self._add_extra(members, {key: value[key] for key in value if key != "extra"})
+            elif name in RESERVED or name.startswith("error."):
+                taken = name in RESERVED or name in members
+                members[f"extra.{name}" if taken else name] = self._value(name, value, None)
+            else:
+                members[name] = self._value(name, value, self._plain)
+
+    def _value(self, name: str, value: Any, plain: set[str] | None) -> Any:
+        """Return a value as JSON can hold it, masked if its name says so; remember a name that never is."""
+        if self._redactor.judge(name) == SHOWN:
+            if plain is not None and len(plain) < _CACHE_LIMIT:
+                plain.add(name)
+        elif self._redactor.hides(name, value):
+            return MASK
+        return value if type(value) in _SCALARS else _Cleaner(self._redactor).clean(value, 0)
 
     def _encode(self, members: dict[str, Any]) -> bytes:
         try:
             return orjson.dumps(members)
-        except (
-            TypeError
-        ):  # a lone surrogate, or an int beyond 64 bits, among the fields that were passed as they are
-            return orjson.dumps({_text(key): self._clean(value) for key, value in members.items()})
+        except TypeError:  # a lone surrogate, or an int beyond 64 bits, in what was passed as it is
+            cleaner = _Cleaner(self._redactor)
+            return orjson.dumps({_text(str(key)): cleaner.clean(value, 0) for key, value in members.items()})
 
     def _encode_within(self, members: dict[str, Any], budget: int) -> bytes:
         """Encode members whose JSON is too long: every value is cut, harder until it fits."""
         for limit in (32_000, 4_000, 400, 40):
-            cut = {key[:256]: _cut(value, limit) for key, value in members.items()}
-            body = self._encode(cut)
+            body = self._encode({key[:256]: _cut(value, limit) for key, value in members.items()})
             if len(body) <= budget:
                 return body
-        return self._encode({key: value for key, value in cut.items() if key in RESERVED})
-
-    def _clean(self, value: Any) -> Any:
-        return _Cleaner(self._redactor).clean(value, 0)
+        return self._encode({"message": _cut(members["message"], 400), "truncated": members["truncated"]})
 
 
 class _Cleaner:
-    """Turns one value into what JSON can hold; at most MAX_NODES values deep within it, so a cycle ends."""
+    """Turns one value into what JSON can hold, masking what its keys name."""
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
@@ -259,14 +295,14 @@ class _Cleaner:
         try:
             return self._clean(value, depth)
         except Exception:  # noqa: BLE001 - user code runs in there: __iter__, keys(), properties
-            return _text_of(value)
+            return self._redactor.mask(_text_of(value))
 
     def _clean(self, value: Any, depth: int) -> Any:
         self._left -= 1
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, str):
-            return mask_text(_text(str(value)))
+            return self._redactor.mask(_text(str(value)))
         if isinstance(value, enum.Enum):
             return self.clean(value.value, depth + 1)
         if isinstance(value, int):
@@ -278,7 +314,7 @@ class _Cleaner:
         if isinstance(value, uuid.UUID):
             return str(value)
         if isinstance(value, bytes | bytearray | memoryview):
-            return mask_text(bytes(value[:MAX_REPR]).decode("utf-8", "backslashreplace"))
+            return self._redactor.mask(bytes(value[:MAX_REPR]).decode("utf-8", "backslashreplace"))
         if depth >= MAX_DEPTH or self._left <= 0:
             return "..."
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -287,7 +323,7 @@ class _Cleaner:
             return self._clean_mapping(value, depth)
         if isinstance(value, list | tuple | set | frozenset):
             return self._clean_items(value, depth)
-        return _text_of(value)
+        return self._redactor.mask(_text_of(value))
 
     def _clean_mapping(self, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
         cleaned: dict[str, Any] = {}
@@ -328,20 +364,20 @@ def _text(value: str) -> str:
 
 
 def _text_of(value: Any) -> str:
-    """Return the object's own text, masked and cut; its type's name if it refuses."""
+    """Return the object's own text, cut; or its type's name, if the object refuses."""
     try:
-        text = _text(str(value))
+        return str(_cut(_text(str(value)), MAX_REPR))
     except Exception as error:  # noqa: BLE001 - __str__ and __repr__ are user code
         return f"<{type(value).__name__}: its text raised {type(error).__name__}>"
-    return mask_text(text if len(text) <= MAX_REPR else _cut(text, MAX_REPR))
 
 
 def _long_int(value: int) -> str:
-    return str(value) if value.bit_length() < 4096 else f"{hex(value)[:MAX_REPR]}..."
+    """Return an integer's digits; in base 16 where base 10 would take long (Python refuses 4,300 digits)."""
+    return str(value) if value.bit_length() < 4096 else str(_cut(hex(value), MAX_REPR))
 
 
 def _cut(value: Any, limit: int) -> Any:
-    """Cut the middle out of a text: a stack's end says what happened, its start where."""
+    """Cut the middle out of a text: a stack's start says where, its end what happened."""
     if isinstance(value, dict | list):
         value = orjson.dumps(value).decode()
     if not isinstance(value, str) or len(value) <= limit:

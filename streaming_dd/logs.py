@@ -84,7 +84,7 @@ class Logs:
         `fields` win over nothing: Datadog's names are written as given, `dd.trace_id` and `dd.span_id` are taken
         from the caller's context if missing. `timestamp` is in Unix seconds; `constant` comes from `constant_part`.
         """
-        number = LEVELS[level]
+        number = LEVELS.get(level, 20)
         if number < self._level or not self._destinations:
             return
         try:
