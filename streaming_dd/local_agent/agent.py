@@ -12,21 +12,27 @@ import contextlib
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import uvicorn
+from starlette.routing import BaseRoute
 
 from ..errors import LocalAgentError
 from . import intake, logs
 from .aggregate import Aggregator
+from .api import make_app
 from .contexts import Summary
+from .live import Live
 from .received import Received
 from .records import Records
 from .settings import Settings
 from .store import Store
+from .tail import LogSource, Tail
+from .tasks import Tasks
 from .trace_api import TraceAPI
 from .trace_metrics import TraceMetrics, mark_top_level
 from .traces import Span
@@ -63,11 +69,23 @@ class LocalAgent:
         )
         self.records = Records(settings.persist, max_spans=settings.max_spans, max_logs=settings.max_logs)
         self.trace_metrics = TraceMetrics(self.store, self.aggregator.series_tags, clock=clock)
+        self.tasks = Tasks()
+        self.live = Live()
+        self.routes: list[BaseRoute] = []
+        """Further endpoints of the page port; add them before the agent runs."""
+        self.on_bucket: list[Callable[[int], None]] = []
+        """Called with the start of each closed bucket, once its series are in the store."""
+        self.started = clock()
+        self.cut_lines = 0
+        """Log lines that were longer than what is kept of one."""
         self.trace_api = TraceAPI(self._take_traces)
         self.dogstatsd_port = settings.dogstatsd_port
         self.trace_port = settings.trace_port
         self.logs_port = settings.logs_port
         self.page_port = settings.page_port
+        self._tails = [Tail(source) for source in settings.log_sources if source.type == "file"]
+        self._tcp_source = next((s for s in settings.log_sources if s.type == "tcp"), LogSource("tcp"))
+        self._rates = Rates(clock)
         self._sockets: dict[str, socket.socket] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -81,7 +99,8 @@ class LocalAgent:
 
         def run() -> None:
             try:
-                asyncio.run(self.serve(on_ready=ready.set))
+                with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+                    runner.run(self.serve(on_ready=ready.set))
             except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
                 failure.append(error)
             finally:
@@ -150,10 +169,28 @@ class LocalAgent:
                 loop.call_soon_threadsafe(stop.set)
 
     def tick(self) -> None:
-        """Do what is due by the clock."""
-        self.aggregator.advance()
+        """Do what is due by the clock: follow files, close buckets, write rows, tell the page."""
+        for tail in self._tails:
+            self._take_lines(tail.poll(), tail.source)
         self.trace_metrics.flush()
+        closed = self.aggregator.advance()
         self.records.flush()
+        for bucket in closed:
+            for callback in self.on_bucket:
+                callback(bucket)
+        if closed:
+            self.live.send("tick", {"bucket": closed[-1]}, id=closed[-1])
+        if self._rates.due():
+            self._rates.note(self._totals())
+            self.live.send("status", {"rates": self.rates(), "received": self._totals()})
+
+    def rates(self) -> dict[str, float]:
+        """Return samples, spans and logs per second, over the last seconds."""
+        return self._rates.per_second
+
+    def log_problems(self) -> list[dict[str, str]]:
+        """Return the followed log sources, and why one cannot be read."""
+        return [{"path": tail.source.path, "problem": tail.problem} for tail in self._tails]
 
     def wait_for(self, condition: Callable[[Received], object], timeout: float = 10.0) -> None:
         """Block until `condition(agent.received)` is true; raise `TimeoutError` after `timeout` seconds."""
@@ -186,14 +223,25 @@ class LocalAgent:
             )
             stack.callback(frames.close)
         if sock := self._sockets.get("logs"):
-            lines = await loop.create_server(
-                lambda: intake.LineProtocol(intake.LineSplitter(logs.MAX_LINE), self._take_logs), sock=sock
-            )
+            lines = await loop.create_server(self._line_protocol, sock=sock)
             stack.callback(lines.close)
         trace_sockets = [s for name in ("trace", "trace_socket") if (s := self._sockets.get(name))]
         if trace_sockets:
             self.trace_api.statsd_port = self.dogstatsd_port
             await stack.enter_async_context(_http(self.trace_api, trace_sockets))
+        if sock := self._sockets.get("page"):
+            await stack.enter_async_context(_http(make_app(self), [sock]))
+            stack.callback(self.live.close)
+
+    def _line_protocol(self) -> asyncio.Protocol:
+        splitter = intake.LineSplitter(logs.MAX_LINE)
+
+        def take(lines: list[bytes]) -> None:
+            self.cut_lines += splitter.cut
+            splitter.cut = 0
+            self._take_lines(lines, self._tcp_source)
+
+        return intake.LineProtocol(splitter, take)
 
     def _feed(self, datagram: bytes) -> None:
         if self.settings.record:
@@ -209,18 +257,34 @@ class LocalAgent:
                 mark_top_level(chunk)
             self.trace_metrics.add(chunk)
             self.records.add_spans(chunk)
+            for span in chunk:
+                self.tasks.add_span(span)
         if self.settings.record:
             self.received.trace(span for chunk in chunks for span in chunk)
             self.received.notify()
 
-    def _take_logs(self, lines: list[bytes]) -> None:
+    def _take_lines(self, lines: list[bytes], source: LogSource) -> None:
+        if not lines:
+            return
         now = self.clock()
-        parsed = [logs.parse(line, now=now) for line in lines]
+        parsed = [
+            logs.parse(line, now=now, service=source.service, source=source.source, tags=source.tags)
+            for line in lines
+        ]
         self.records.add_logs(parsed)
+        for log in parsed:
+            self.tasks.add_log(log)
         if self.settings.record:
             for log in parsed:
                 self.received.log(log.attributes or {"message": log.message})
             self.received.notify()
+
+    def _totals(self) -> dict[str, int]:
+        counts = self.records.counts()
+        return {
+            "samples": self.aggregator.intake.samples,
+            **{name: count["rows"] + count["dropped"] for name, count in counts.items()},
+        }
 
     def _close_sockets(self) -> None:
         for name, sock in self._sockets.items():
@@ -228,6 +292,29 @@ class LocalAgent:
             if path := getattr(self.settings, name, None):
                 Path(path).unlink(missing_ok=True)
         self._sockets.clear()
+
+
+class Rates:
+    """How much came in per second, over the last five looks (a second apart)."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._looks: deque[tuple[float, dict[str, int]]] = deque(maxlen=6)
+        self.per_second: dict[str, float] = {}
+
+    def due(self) -> bool:
+        """Say whether a second has passed since the last look."""
+        return not self._looks or abs(self._clock() - self._looks[-1][0]) >= 1
+
+    def note(self, totals: dict[str, int]) -> None:
+        """Look at numbers that only grow."""
+        now = self._clock()
+        self._looks.append((now, totals))
+        then, before = self._looks[0]
+        elapsed = max(now - then, 1e-9)
+        self.per_second = {
+            name: (total - before[name]) / elapsed if now > then else 0.0 for name, total in totals.items()
+        }
 
 
 class _Server(uvicorn.Server):

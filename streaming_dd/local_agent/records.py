@@ -10,6 +10,7 @@ the low 64 bits of their id, since Datadog too matches full and truncated ids.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -27,6 +28,7 @@ from .traces import Span
 Row = dict[str, Any]
 SCHEMA_VERSION = 1
 MAX_ID = 2**63 - 1
+MAX_SECONDS = 2.0
 MAX_SAFE = 2**53 - 1
 BATCH = 1_000
 """Rows gathered before they are written without waiting for the next tick."""
@@ -164,17 +166,30 @@ class Records:
         }
 
     def select(self, sql: str, parameters: Sequence[object]) -> list[Row]:
-        """Run a query and return its rows as dicts, JSON columns decoded."""
-        self.flush()
-        with closing(self._db.execute(sql, parameters)) as cursor:
-            names = [column[0] for column in cursor.description]
-            return [_decoded(dict(zip(names, row, strict=True))) for row in cursor]
+        """Run a query and return its rows as dicts, JSON columns decoded; `TimeoutError` after `MAX_SECONDS`."""
+        names, rows = self._fetch(sql, parameters)
+        return [_decoded(dict(zip(names, row, strict=True))) for row in rows]
 
     def select_tuples(self, sql: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
         """Run a query and return its rows as they are."""
+        return self._fetch(sql, parameters)[1]
+
+    def _fetch(self, sql: str, parameters: Sequence[object]) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Run a query within `MAX_SECONDS`: it shares the loop with the intake."""
         self.flush()
-        with closing(self._db.execute(sql, parameters)) as cursor:
-            return cursor.fetchall()
+        deadline = time.monotonic() + MAX_SECONDS
+        self._db.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
+        try:
+            with closing(self._db.execute(sql, parameters)) as cursor:
+                return [column[0] for column in cursor.description], cursor.fetchall()
+        except sqlite3.OperationalError as error:
+            if "interrupted" in str(error):
+                raise TimeoutError(
+                    f"the search took longer than {MAX_SECONDS:g} s: narrow the time range"
+                ) from None
+            raise
+        finally:
+            self._db.set_progress_handler(None, 0)
 
     def _append(self, table: _Table, row: tuple[Any, ...], size: int) -> None:
         table.pending.append(row)

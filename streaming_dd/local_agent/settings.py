@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from .contexts import HistogramRules
+from .tail import LogSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,6 +13,8 @@ class Settings:
     """Settings of a local agent. A port of 0 is chosen by the system, None switches the listener off."""
 
     host: str = "127.0.0.1"
+    allowed_hosts: tuple[str, ...] = ()
+    """Host names by which the page may be opened, beside those of this machine; "*" allows any."""
     dogstatsd_port: int | None = 8125
     trace_port: int | None = 8126
     logs_port: int | None = 10518
@@ -29,11 +32,16 @@ class Settings:
     expiry: int = 300
     """Seconds for which a silent counter is still written as 0."""
 
+    log_sources: tuple[LogSource, ...] = ()
+    """Files to follow, and what to say of the lines that come in over TCP."""
+
     max_series: int = 5_000
     max_spans: int = 50_000
     max_logs: int = 100_000
     persist: str | None = None
     """File (SQLite) that keeps what was received over restarts; None keeps it in memory."""
+    headless: bool = False
+    """Serve the API on `page_port`, but no page."""
     record: bool = True
     """Keep what arrives as it was sent, in `LocalAgent.received`: for tests, costs time and memory under load."""
     keep_raw: bool = False

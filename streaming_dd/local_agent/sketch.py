@@ -82,7 +82,7 @@ class Sketch:
             return float("nan")
         if q <= 0 or q >= 1:
             return self.min if q <= 0 else self.max
-        rank = q * (self.count - 1)
+        rank = round(q * (self.count - 1))
         seen = 0
         for key in sorted(self.bins):
             seen += self.bins[key]

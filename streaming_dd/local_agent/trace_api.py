@@ -14,7 +14,7 @@ from collections.abc import Callable
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from . import traces
+from . import otlp, traces
 from .traces import Span
 
 MAX_BODY = 50 * 1024 * 1024
@@ -76,18 +76,21 @@ class TraceAPI:
 
     def _post(self, scope: Scope, path: str, body: bytes) -> tuple[int, bytes]:
         version = path.removesuffix("/traces").removeprefix("/")
-        if version not in ("v0.4", "v0.5"):
+        if version not in ("v0.4", "v0.5", "v1"):
             return (202 if path.startswith("/telemetry/") else 200), b"{}"
         headers = dict(scope["headers"])
         language = headers.get(b"datadog-meta-lang", b"").decode("latin-1")
         if language and len(self.clients) < 20:
             self.clients[language] = headers.get(b"datadog-meta-tracer-version", b"").decode("latin-1")
+        content_type = headers.get(b"content-type", b"").decode("latin-1")
         try:
-            chunks = traces.decode(version, body)
+            chunks = otlp.decode(body, content_type) if version == "v1" else traces.decode(version, body)
         except ValueError as error:
             self.rejected[path] += 1
             return 400, _problem(str(error))
-        self._take(chunks, bool(headers.get(b"datadog-client-computed-top-level")))
+        self._take(chunks, version == "v1" or bool(headers.get(b"datadog-client-computed-top-level")))
+        if version == "v1":
+            return 200, b"{}" if "json" in content_type else b""
         return 200, KEEP_ALL
 
     def _info(self) -> bytes:
@@ -125,6 +128,8 @@ def _problem(text: str) -> bytes:
 
 
 async def _answer(send: Send, status: int, body: bytes) -> None:
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    # An empty body is an empty protobuf message: what OTLP exporters expect for success.
+    content_type = b"application/json" if body else b"application/x-protobuf"
+    headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,196 @@
+"""OTLP/HTTP traces (protobuf or JSON) as Datadog spans, by the rules of the Agent's OTLP intake. No state.
+
+Names follow the Agent's second generation (`operation.name`, else protocol and kind: `http.server.request`,
+`postgresql.query`, ...). Top-level are roots and spans of kind server or consumer (the Agent's
+`compute_top_level_by_span_kind`), since an OTLP request may hold half a trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from . import protobuf
+from .traces import Span, SpanLink
+
+KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
+NO_SERVICE = "otlpresourcenoservicename"
+"""What Datadog's Agent calls a service that does not say its name."""
+
+_RESOURCE_KEYS = {
+    "deployment.environment.name": "env",
+    "deployment.environment": "env",
+    "service.version": "version",
+}
+_SPAN_KEYS = {"http.response.status_code": "http.status_code", "http.request.method": "http.method"}
+
+Attributes = dict[str, Any]
+
+
+def decode(body: bytes, content_type: str) -> list[list[Span]]:
+    """Return the traces of an OTLP request; raise `ValueError` if it is not one."""
+    try:
+        if "json" in content_type:
+            request = msgspec.json.decode(body, type=dict[str, Any])
+        else:
+            request = protobuf.decode(body)
+        spans = [
+            _span(span, resource)
+            for resource_spans in request.get("resourceSpans", ())
+            for resource in [_attributes(resource_spans.get("resource", {}))]
+            for scope in resource_spans.get("scopeSpans", ())
+            for span in scope.get("spans", ())
+        ]
+    except (msgspec.MsgspecError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"not an OTLP trace request: {error}") from error
+    traces: dict[str, list[Span]] = {}
+    for span in spans:
+        traces.setdefault(span.trace_id, []).append(span)
+    return list(traces.values())
+
+
+def _span(wire: dict[str, Any], resource: Attributes) -> Span:
+    attributes = _attributes(wire)
+    kind = KINDS[kind] if 0 <= (kind := int(wire.get("kind", 0))) < len(KINDS) else KINDS[0]
+    status = wire.get("status", {})
+    events = [_event(event) for event in wire.get("events", ())]
+    meta, metrics = _tags(resource, attributes)
+    meta["span.kind"] = kind
+    failed = int(status.get("code", 0)) == 2
+    if failed:
+        _describe_error(meta, status.get("message", ""), events)
+    parent = int(wire.get("parentSpanId") or "0", 16)
+    if parent == 0 or kind in ("server", "consumer"):
+        metrics["_dd.top_level"] = 1.0
+    start, end = int(wire.get("startTimeUnixNano", 0)), int(wire.get("endTimeUnixNano", 0))
+    return Span(
+        _trace_id(wire["traceId"]),
+        str(int(wire["spanId"], 16)),
+        str(parent),
+        _operation(kind, attributes),
+        _resource(wire.get("name", ""), attributes),
+        str(resource.get("service.name") or NO_SERVICE),
+        _type(kind, attributes),
+        min(start, 2**63 - 1),
+        min(max(0, end - start), 2**63 - 1),
+        int(failed),
+        meta,
+        metrics,
+        [
+            SpanLink(_trace_id(link["traceId"]), str(int(link["spanId"], 16)), _attributes(link))
+            for link in wire.get("links", ())
+        ],
+        events,
+    )
+
+
+def _event(wire: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "time_unix_nano": int(wire.get("timeUnixNano", 0)),
+        "name": wire.get("name", ""),
+        "attributes": _attributes(wire),
+    }
+
+
+def _tags(resource: Attributes, attributes: Attributes) -> tuple[dict[str, str], dict[str, float]]:
+    meta: dict[str, str] = {}
+    metrics: dict[str, float] = {}
+    for source, renamed in ((resource, _RESOURCE_KEYS), (attributes, _SPAN_KEYS)):
+        for key, value in source.items():
+            key = renamed.get(key, key)
+            if isinstance(value, int | float) and not isinstance(value, bool) and key != "http.status_code":
+                metrics[key] = value
+            else:
+                meta[key] = _text(value)
+    return meta, metrics
+
+
+def _describe_error(meta: dict[str, str], message: str, events: Iterable[dict[str, Any]]) -> None:
+    for event in events:
+        if event["name"] == "exception":
+            thrown = event["attributes"]
+            for key, name in (("type", "type"), ("message", "message"), ("stacktrace", "stack")):
+                if text := thrown.get(f"exception.{key}"):
+                    meta.setdefault(f"error.{name}", _text(text))
+    if message:
+        meta.setdefault("error.message", message)
+
+
+def _operation(kind: str, attributes: Attributes) -> str:
+    if name := attributes.get("operation.name"):
+        return _text(name)
+    protocol = _protocol(attributes)
+    if protocol == "http" and kind in ("server", "client"):
+        return f"http.{kind}.request"
+    if protocol == "db" and kind == "client":
+        return f"{_text(attributes.get('db.system') or attributes.get('db.system.name')).lower()}.query"
+    if protocol == "messaging":
+        operation = (
+            attributes.get("messaging.operation.type") or attributes.get("messaging.operation") or kind
+        )
+        return f"{_text(attributes['messaging.system'])}.{_text(operation)}".lower()
+    if protocol == "rpc" and kind in ("server", "client"):
+        return f"{_text(attributes['rpc.system'])}.{kind}.request".lower()
+    return f"{kind}.request" if kind in ("server", "client") else kind
+
+
+def _resource(name: str, attributes: Attributes) -> str:
+    if resource := attributes.get("resource.name"):
+        return _text(resource)
+    if _protocol(attributes) == "http":
+        method = attributes.get("http.request.method") or attributes.get("http.method")
+        route = attributes.get("http.route") or ""
+        return f"{_text(method)} {_text(route)}".strip() if method else name
+    return name
+
+
+def _type(kind: str, attributes: Attributes) -> str:
+    if given := attributes.get("span.type"):
+        return _text(given)
+    if kind == "server":
+        return "web"
+    protocol = _protocol(attributes) if kind == "client" else ""
+    return {"http": "http", "db": "db", "rpc": "http"}.get(protocol, "custom")
+
+
+def _protocol(attributes: Attributes) -> str:
+    if "http.request.method" in attributes or "http.method" in attributes:
+        return "http"
+    if "db.system" in attributes or "db.system.name" in attributes:
+        return "db"
+    if "messaging.system" in attributes:
+        return "messaging"
+    return "rpc" if "rpc.system" in attributes else ""
+
+
+def _attributes(holder: dict[str, Any]) -> Attributes:
+    return {item["key"]: _any(item.get("value") or {}) for item in holder.get("attributes", ())}
+
+
+def _any(value: dict[str, Any]) -> Any:
+    """Return the one value that an AnyValue holds."""
+    for kind, held in value.items():
+        match kind:
+            case "intValue":
+                return int(held)
+            case "arrayValue":
+                return [_any(item) for item in held.get("values", ())]
+            case "kvlistValue":
+                return {item["key"]: _any(item.get("value") or {}) for item in held.get("values", ())}
+            case _:
+                return held
+    return ""
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return msgspec.json.encode(value).decode()
+
+
+def _trace_id(text: str) -> str:
+    return f"{int(text, 16):032x}"
