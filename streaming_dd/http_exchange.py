@@ -17,7 +17,7 @@ from . import tracing
 from .catalog import StreamOutcome
 from .notices import say
 from .recorder import Recorder
-from .traffic import NO_TASK, Access, ClientKind, RequestCell, StreamCell, client_address
+from .traffic import NO_TASK, ClientKind, StreamCell
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -50,42 +50,39 @@ class Owner(Protocol):
 class HttpExchange:
     """One HTTP request and its response, as they pass by. Times are `time.perf_counter()` seconds."""
 
-    __slots__ = (
-        "__weakref__",
-        "_cell",
-        "_inbox",
-        "_kind",
-        "_owner",
-        "_pump",
-        "_receive",
-        "_seen",
-        "_send",
-        "_waiter",
-        "body_bytes",
-        "completed",
-        "events",
-        "first_byte",
-        "gap",
-        "gone",
-        "has_length",
-        "ids",
-        "last_event",
-        "noted_route",
-        "outcome",
-        "own_span",
-        "path",
-        "receiving",
-        "response_started",
-        "root_path",
-        "route",
-        "scope",
-        "span",
-        "stalled",
-        "started",
-        "status",
-        "task",
-        "watched",
-    )
+    # What most requests never set is kept on the class: an instance holds what happened to it, no more.
+    status = 0
+    first_byte = 0.0
+    ended = 0.0
+    body_bytes = 0
+    completed = False
+    #: The client's socket is known to be closed.
+    gone = False
+    #: The app waits in receive() now.
+    receiving = False
+    has_length = False
+    #: A route that the framework told us (Django's resolver), relative to where it is mounted.
+    noted_route: str | None = None
+    route = ""
+    #: (app, model) of the task that this stream shows, and its instance.
+    task = NO_TASK
+    watched: Any = None
+    span: Any = None
+    own_span = False
+    #: An outcome that the application knows better than we do; and the one it came to.
+    outcome: StreamOutcome | None = None
+    result: StreamOutcome = "completed"
+    error_type: str | None = None
+    # of a stream
+    stream: StreamCell | None = None
+    events = 0
+    last_event = 0.0
+    gap = 0.0
+    stalled = False
+    _kind: ClientKind | None = None
+    _pump: asyncio.Task[None] | None = None
+    _inbox: deque[Message] | None = None
+    _waiter: asyncio.Future[None] | None = None
 
     def __init__(self, owner: Owner, seen: Recorder, scope: Scope, receive: Receive, send: Send) -> None:
         self._owner = owner
@@ -93,39 +90,9 @@ class HttpExchange:
         self.scope = scope
         self._receive = receive
         self._send = send
-        self.started = time.perf_counter()
         self.path: str = scope["path"]
         self.root_path: str = scope.get("root_path", "")
-        self.status = 0
-        self.first_byte = 0.0
-        self.body_bytes = 0
-        self.completed = False
-        #: The client's socket is known to be closed.
-        self.gone = False
-        #: The app waits in receive() now.
-        self.receiving = False
-        self.has_length = False
-        self.response_started = 0.0
-        #: A route that the framework told us (Django's resolver), relative to where it is mounted.
-        self.noted_route: str | None = None
-        self.route = ""
-        #: (app, model) of the task that this stream shows, and its instance.
-        self.task = NO_TASK
-        self.watched: Any = None
-        self.span: Any = None
-        self.own_span = False
-        self.ids = ("0", "0")
-        self.outcome: StreamOutcome | None = None
-        # of a stream
-        self._cell: StreamCell | None = None
-        self._kind: ClientKind | None = None
-        self._pump: asyncio.Task[None] | None = None
-        self._inbox: deque[Message] | None = None
-        self._waiter: asyncio.Future[None] | None = None
-        self.events = 0
-        self.last_event = 0.0
-        self.gap = 0.0
-        self.stalled = False
+        self.started = time.perf_counter()
 
     # --- what the app receives --------------------------------------------------------------------------------
 
@@ -194,7 +161,7 @@ class HttpExchange:
         kind = message["type"]
         if kind == "http.response.body":
             body = message.get("body", b"")
-            if self._cell is not None:
+            if self.stream is not None:
                 if body:
                     self._note_events(body)
                 elif not self.first_byte:
@@ -212,18 +179,19 @@ class HttpExchange:
         self.status = message["status"]
         streams = False
         for name, value in message.get("headers", ()):
-            lowered = name.lower()
-            if lowered == b"content-type":
+            size = len(name)
+            if size == 12 and name.lower() == b"content-type":
                 streams = value.lower().startswith(_STREAM_TYPES)
-            elif lowered == b"content-length":
+            elif size == 14 and name.lower() == b"content-length":
                 self.has_length = True
-        if self.span is None:
-            self._find_span()
+        if self.span is None and "datadog" in self.scope:
+            self.span = self._seen.tracing.span_of_integration(self.scope)
         if streams:
             self.open_stream()
         header = self._seen.config.trace_header
-        if header and self.ids[0] != "0":
-            message["headers"] = [*message.get("headers", ()), (header.encode(), self.ids[0].encode())]
+        if header and self.span is not None:
+            trace_id = tracing.format_ids(self.span)[0]
+            message["headers"] = [*message.get("headers", ()), (header.encode(), trace_id.encode())]
 
     def _note_body(self, body: bytes, message: Message) -> None:
         now = time.perf_counter()
@@ -243,24 +211,24 @@ class HttpExchange:
                 self.stalled = False
         else:
             self.first_byte = self.first_byte or now
-            if self._cell is not None:
-                self._cell.first_event.record((now - self.started) * _MS)
+            if self.stream is not None:
+                self.stream.first_event.record((now - self.started) * _MS)
         self.last_event = now
         self.events += body.count(b"\n\n") or body.count(b"\r\n\r\n") or 1
 
     def note_stall(self, now: float, limit: float) -> None:
         """Count a stream that has sent nothing for longer than `limit` seconds, once until it moves again."""
-        if self._cell is not None and not self.stalled and now - (self.last_event or self.started) > limit:
+        if self.stream is not None and not self.stalled and now - (self.last_event or self.started) > limit:
             self.stalled = True
-            self._cell.stalls.increment()
+            self.stream.stalls.increment()
 
     def open_stream(self) -> None:
         """Count the response as a stream from here on."""
         seen = self._seen
-        self.route = self._owner.route_of(self.scope, self.path, self.root_path, self.noted_route)
-        self._cell = seen.traffic.stream_cell(self.task, self.route)
-        self._cell.opened.increment()
-        seen.traffic.request_cell(self.scope["method"], self.route, self.status).requests.increment()
+        route = self.route_template()
+        self.stream = seen.traffic.stream_cell(self.task, route)
+        self.stream.opened.increment()
+        seen.traffic.request_cell(self.scope["method"], route, self.status).requests.increment()
         if not self.gone:
             self._kind = seen.traffic.client_came(self, self.task)
         if self.span is not None:
@@ -275,23 +243,16 @@ class HttpExchange:
         method = scope["method"]
         self.span = span = self._seen.tracing.start_request(method, scope["headers"])
         self.own_span = True
-        self.ids = tracing.format_ids(span)
         span.set_tag("span.kind", "server")
         span.set_tag("component", "streaming_dd")
         span.set_tag("http.method", method)
-
-    def _find_span(self) -> None:
-        if self._seen.tracing.enabled:
-            self.span = self._seen.tracing.span_of_integration(self.scope)
-            if self.span is not None:
-                self.ids = tracing.format_ids(self.span)
 
     def watch_task(self, app: str, model: str, instance: Any, run_span: Any) -> None:
         """Note which task this request's stream shows; called by the coordinator's hooks in the request's context."""
         self.task = (app, model)
         self.watched = instance
-        if self.span is None:
-            self._find_span()
+        if self.span is None and "datadog" in self.scope:
+            self.span = self._seen.tracing.span_of_integration(self.scope)
         if self.span is not None and run_span is not None and not self.span.finished:
             trace_id = tracing.format_ids(run_span)[0]
             if self.span.get_tag("task.trace_id") != trace_id:
@@ -301,32 +262,33 @@ class HttpExchange:
     # --- the end ----------------------------------------------------------------------------------------------
 
     def close(self, error: BaseException | None) -> None:
-        """Record the request, its outcome and its span; called once, when the app has returned or raised."""
-        ended = time.perf_counter()
+        """Judge the outcome and finish the span; called once, when the app has returned or raised.
+
+        What is to be counted and logged is left to the recorder's thread: the request is not kept waiting for it.
+        """
+        self.ended = time.perf_counter()
+        if error is not None or self.outcome is not None or self.gone or not self.completed:
+            self._close_badly(error)
         if self._pump is not None:
             self._pump.cancel()
-        if self.own_span and "datadog" in self.scope:
-            self._owner.spans_are_doubled()
-        outcome = self.outcome or self._judge(error)
-        status = self.status or (500 if outcome == "error" else 499)
+        if self._kind is not None:
+            self._kind.live.discard(self)
+        if self.span is not None:
+            self._close_span(error)
+        self._seen.traffic.finished(self)
+
+    def _close_badly(self, error: BaseException | None) -> None:
+        self.result = self.outcome or self._judge(error)
+        if not self.status:
+            self.status = 500 if self.result == "error" else 499
+        if error is not None and self.result == "error":
+            self.error_type = type(error).__name__
+
+    def route_template(self) -> str:
+        """Return the route template of the request, found once."""
         if not self.route:
             self.route = self._owner.route_of(self.scope, self.path, self.root_path, self.noted_route)
-        traffic = self._seen.traffic
-        method = self.scope["method"]
-        cell = traffic.request_cell(method, self.route, status)
-        if self._cell is None:
-            cell.requests.increment()
-            cell.duration.record((ended - self.started) * _MS)
-        else:
-            self._close_stream(self._cell, outcome, ended)
-        cell.bytes.increment(self.body_bytes)
-        if self.first_byte:
-            cell.first_byte.record((self.first_byte - self.started) * _MS)
-        if outcome == "error" or status >= 500:
-            traffic.count_error(method, self.route, error)
-        if self.span is not None:
-            self._close_span(status, outcome, error)
-        self._log(cell, ended, outcome)
+        return self.route
 
     def _judge(self, error: BaseException | None) -> StreamOutcome:
         if error is None:
@@ -351,61 +313,39 @@ class HttpExchange:
             frame is not None and code is not None and frame.tb_frame.f_code.co_filename == code.co_filename
         )
 
-    def _close_stream(self, cell: StreamCell, outcome: StreamOutcome, ended: float) -> None:
-        if self._kind is not None:
-            self._kind.live.discard(self)
-        cell.close(outcome, (ended - self.started) * _MS)
-        cell.events.increment(self.events)
-        cell.bytes.increment(self.body_bytes)
-        if self.gap:
-            cell.gap.record(self.gap * _MS)
-
-    def _close_span(self, status: int, outcome: StreamOutcome, error: BaseException | None) -> None:
+    def _close_span(self, error: BaseException | None) -> None:
         span = self.span
-        if self._cell is not None:
-            self._tag_stream(span, outcome)
+        if self.stream is not None:
+            self._tag_stream(span)
         if not self.own_span:
             return
-        span.resource = f"{self.scope['method']} {self.route}"
-        span.set_tag("http.route", self.route)
-        span.set_tag("http.status_code", str(status))
+        if "datadog" in self.scope:
+            self._owner.spans_are_doubled()
+        route = self.route_template()
+        span.resource = f"{self.scope['method']} {route}"
+        span.set_tag("http.route", route)
+        span.set_tag("http.status_code", str(self.status))
         span.set_tag("http.url", self._url())
-        if outcome == "error" and error is not None:
+        if self.result == "error" and error is not None:
             tracing.set_error(span, error)
-        elif status >= 500:
+        elif self.status >= 500:
             span.error = 1
         span.finish()
 
-    def _tag_stream(self, span: Any, outcome: StreamOutcome) -> None:
-        span.set_tag("stream.outcome", outcome)
+    def _tag_stream(self, span: Any) -> None:
+        span.set_tag("stream.outcome", self.result)
         span.set_metric("stream.events", self.events)
         span.set_metric("stream.bytes", self.body_bytes)
         span.set_metric("stream.gap_ms", self.gap * _MS)
         if self.first_byte:
             span.set_metric("stream.first_event_ms", (self.first_byte - self.started) * _MS)
-        if not self.own_span and outcome == "client_disconnect":
+        if not self.own_span and self.result == "client_disconnect":
             span.error = 0  # ddtrace reports a client that left as a failure of the server
 
     def _url(self) -> str:
         """The URL without its query string, which may hold secrets."""
         host = next((value.decode("latin-1") for name, value in self.scope["headers"] if name == b"host"), "")
         return f"{self.scope.get('scheme', 'http')}://{host}{self.path}" if host else self.path
-
-    def _log(self, cell: RequestCell, ended: float, outcome: StreamOutcome) -> None:
-        agent = next((value for name, value in self.scope["headers"] if name == b"user-agent"), b"")
-        self._seen.traffic.log_access(
-            Access(
-                time.time(),
-                cell,
-                self.path,
-                ended - self.started,
-                self.body_bytes,
-                outcome,
-                self.ids,
-                client_address(self.scope),
-                agent,
-            )
-        )
 
 
 class StreamWatch:

@@ -78,6 +78,17 @@ class Destination:
         if self._asleep or urgent or waiting == self._limit // 2:
             self._wake()
 
+    def put_many(self, lines: list[bytes]) -> None:
+        """Queue several lines at the price of one, or drop and count those beyond the limit."""
+        room = self._limit - len(self._lines) if self._bytes <= QUEUE_BYTES else 0
+        if room < len(lines):
+            self.drop(len(lines) - max(0, room), "stopped" if self._stopped else self.full_reason())
+            lines = lines[: max(0, room)]
+        self._lines.extend(lines)
+        self._bytes += sum(map(len, lines))
+        if lines:
+            self._wake()
+
     def drop(self, count: int, reason: str) -> None:
         """Count lines that are lost, and say so once a minute."""
         with self._lock:

@@ -18,7 +18,7 @@ from typing import Any, Final
 import orjson
 
 from .config import Config
-from .redaction import MASK, SHOWN, Redactor
+from .redaction import MASK, SHOWN, Redactor, cut_text
 
 #: Longest line in bytes: older Agents cut at 256,000 (logs_config.max_message_size_bytes), and then it is no JSON.
 MAX_LINE: Final = 250_000
@@ -150,9 +150,13 @@ class LineRenderer:
         """Return `fields` as JSON members without braces, to be given to `from_fields` many times."""
         return self._encode(self._own_members(fields))[1:-1]
 
+    def from_members(self, members: bytes, level: int, timestamp: float) -> bytes:
+        """Render a line from members that are JSON already: the access line, whose parts come again and again."""
+        return b"".join((*self._start(timestamp, level), members, b"}"))
+
     # --- parts of a line ------------------------------------------------------------------------------------
 
-    def _line(self, timestamp: float, level: int, constant: bytes, members: dict[str, Any]) -> bytes:
+    def _start(self, timestamp: float, level: int) -> tuple[bytes, bytes, bytes]:
         second = int(timestamp)
         cached = self._second
         if cached[0] != second:
@@ -160,7 +164,10 @@ class LineRenderer:
             cached = self._second = (second, text.encode())
         start = cached[1]
         milliseconds = _MILLISECONDS[int((timestamp - second) * 1000)]
-        head = self._heads[status_of(level)]
+        return start, milliseconds, self._heads[status_of(level)]
+
+    def _line(self, timestamp: float, level: int, constant: bytes, members: dict[str, Any]) -> bytes:
+        start, milliseconds, head = self._start(timestamp, level)
         if constant:
             line = b"".join((start, milliseconds, head, constant, b",", self._encode(members)[1:]))
         else:
@@ -366,21 +373,18 @@ def _text(value: str) -> str:
 def _text_of(value: Any) -> str:
     """Return the object's own text, cut; or its type's name, if the object refuses."""
     try:
-        return str(_cut(_text(str(value)), MAX_REPR))
+        return cut_text(_text(str(value)), MAX_REPR)
     except Exception as error:  # noqa: BLE001 - __str__ and __repr__ are user code
         return f"<{type(value).__name__}: its text raised {type(error).__name__}>"
 
 
 def _long_int(value: int) -> str:
     """Return an integer's digits; in base 16 where base 10 would take long (Python refuses 4,300 digits)."""
-    return str(value) if value.bit_length() < 4096 else str(_cut(hex(value), MAX_REPR))
+    return str(value) if value.bit_length() < 4096 else cut_text(hex(value), MAX_REPR)
 
 
 def _cut(value: Any, limit: int) -> Any:
-    """Cut the middle out of a text: a stack's start says where, its end what happened."""
+    """Cut a value to about `limit` characters, a nested one as its JSON."""
     if isinstance(value, dict | list):
         value = orjson.dumps(value).decode()
-    if not isinstance(value, str) or len(value) <= limit:
-        return value
-    head = limit // 3
-    return f"{value[:head]}... [{len(value) - limit} characters cut] ...{value[head - limit :]}"
+    return cut_text(value, limit) if isinstance(value, str) else value

@@ -94,6 +94,16 @@ class Logs:
             return
         self.write(line, urgent=number >= 40)
 
+    def rendered(self, members: bytes, level: str, timestamp: float) -> bytes | None:
+        """Return one line of JSON members (`"a":1,"b":2`) that the caller rendered; None below the lowest level."""
+        number = LEVELS[level]
+        return self._renderer.from_members(members, number, timestamp) if number >= self._level else None
+
+    def write_many(self, lines: list[bytes]) -> None:
+        """Queue finished JSON lines for every destination, in one go."""
+        for destination in self._destinations:
+            destination.put_many(lines)
+
     def constant_part(self, fields: Mapping[str, object]) -> bytes:
         """Return `fields` rendered once, for `emit(constant=...)`."""
         return self._renderer.constant_part(fields)

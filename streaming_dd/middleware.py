@@ -48,21 +48,43 @@ class DatadogMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request, WebSocket or lifespan."""
-        kind = scope["type"]
         seen = self._recorder
         if seen is None or seen is not recorder.current:
             seen = self._begin()
-        if kind == "lifespan":
+        if scope["type"] != "http" or not self._sees(seen, scope):
+            await self._other(seen, scope, receive, send)
+            return
+        exchange = HttpExchange(self, seen, scope, receive, send)
+        scope[SCOPE_KEY] = exchange
+        token = current.set(exchange)
+        before = None
+        if self._own_spans and "datadog" not in scope:
+            before = seen.tracing.active()
+            exchange.start_span()
+        traffic = seen.traffic
+        traffic.active += 1
+        try:
+            await self.app(scope, exchange.receive, exchange.send)
+        except BaseException as error:
+            exchange.close(error)
+            raise
+        else:
+            exchange.close(None)
+        finally:
+            traffic.active -= 1
+            if exchange.own_span:
+                seen.tracing.activate(before)
+            current.reset(token)
+
+    def _sees(self, seen: Recorder, scope: Scope) -> bool:
+        """Whether this request is to be looked at: not if left out, nor by the inner one of two middlewares."""
+        excluded = self._excluded
+        return seen.enabled and SCOPE_KEY not in scope and (excluded is None or not excluded(scope["path"]))
+
+    async def _other(self, seen: Recorder, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
             await _Lifespan(seen, receive, send).run(self.app, scope)
-        elif (
-            not seen.enabled
-            or SCOPE_KEY in scope  # wrapped twice: the outer one sees it
-            or (self._excluded is not None and self._excluded(scope["path"]))
-        ):
-            await self.app(scope, receive, send)
-        elif kind == "http":
-            await self._http(seen, scope, receive, send)
-        elif kind == "websocket":
+        elif scope["type"] == "websocket" and self._sees(seen, scope):
             await self._websocket(seen, scope, receive, send)
         else:
             await self.app(scope, receive, send)
@@ -72,35 +94,11 @@ class DatadogMiddleware:
         seen = self._recorder = recorder.get()
         config = seen.config
         excluded = config.exclude_paths if self._exclude_paths is None else self._exclude_paths
+        patterns = config.route_patterns if self._route_patterns is None else self._route_patterns
         self._excluded = path_matcher(excluded)
-        self._routes = Routes(
-            self.app, config.route_patterns if self._route_patterns is None else self._route_patterns
-        )
+        self._routes = Routes(self.app, patterns)
         self._own_spans = seen.tracing.enabled and not tracing.integration_is_inside(self.app)
         return seen
-
-    async def _http(self, seen: Recorder, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = HttpExchange(self, seen, scope, receive, send)
-        scope[SCOPE_KEY] = exchange
-        token = current.set(exchange)
-        before = None
-        if self._own_spans and "datadog" not in scope:
-            before = seen.tracing.active()
-            exchange.start_span()
-        seen.traffic.active += 1
-        error: BaseException | None = None
-        try:
-            await self.app(scope, exchange.receive, exchange.send)
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            seen.traffic.active -= 1
-            exchange.close(error)
-            del error
-            if exchange.own_span:
-                seen.tracing.activate(before)
-            current.reset(token)
 
     async def _websocket(self, seen: Recorder, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = SocketExchange(self, seen, scope, receive, send)
@@ -109,15 +107,14 @@ class DatadogMiddleware:
         if self._own_spans and "datadog" not in scope:
             before = seen.tracing.active()
             exchange.span = seen.tracing.start_request("websocket", scope["headers"], WS_REQUEST)
-        error: BaseException | None = None
         try:
             await self.app(scope, exchange.receive, exchange.send)
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
+        except BaseException as error:
             exchange.close(error)
-            del error
+            raise
+        else:
+            exchange.close(None)
+        finally:
             if exchange.span is not None:
                 seen.tracing.activate(before)
 

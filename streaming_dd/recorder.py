@@ -99,7 +99,7 @@ class Recorder:
         """Do what is due. With `flush`, or while the process shuts down, flush at once."""
         now = time.monotonic()
         due = now - self._last_flush >= self.config.flush_interval
-        steps: list[Callable[[], None]] = [self.traffic.write_accesses]
+        steps: list[Callable[[], None]] = [self.traffic.settle]
         if due or flush or self.stopping:
             self._last_flush = now
             steps += [
@@ -130,8 +130,6 @@ class Recorder:
         if self.logs is not None:
             for reason, count in self.logs.dropped.items():
                 self.metrics.lost_lines(reason, count)
-            if self.traffic.lines_dropped:
-                self.metrics.lost_lines("access_queue_full", self.traffic.lines_dropped)
 
     # --- the end --------------------------------------------------------------------------------------------
 
@@ -150,7 +148,7 @@ class Recorder:
             self._thread.join(self.config.shutdown_timeout)
         for step in (
             self.tasks.abandon,
-            self.traffic.write_accesses,
+            self.traffic.settle,
             self._count_lost_lines,
             self.metrics.final_flush,
         ):

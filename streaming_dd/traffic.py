@@ -1,17 +1,20 @@
 """Requests, streams and WebSockets: the handles they are counted by, and those that are live.
 
-State: `Traffic` (it belongs to the recorder). A cell holds the handles of one combination of tags, so that the end
-of a request is a dictionary look-up and a few additions; the access lines are rendered by the recorder's thread.
+State: `Traffic` (it belongs to the recorder). A cell holds the handles of one combination of tags. The end of a
+request only puts it into a queue; the recorder's thread counts and logs it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Iterable
 from contextvars import ContextVar
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 from . import catalog
+from .access_log import AccessLog
+from .catalog import StreamOutcome
 from .config import Config
 from .logs import Logs
 from .metrics import Counter, Gauge, Metrics, Timing
@@ -22,13 +25,32 @@ METHODS: Final = frozenset(
 )
 NO_TASK: Final = ("none", "none")
 _CELLS_LIMIT: Final = 10_000
+#: Requests that wait for the recorder's thread; more are settled where they end.
+_FINISHED_LIMIT: Final = 5_000
+_MS: Final = 1000.0
 
 
-class Client(Protocol):
-    """A request, as the coordinator's hooks see it: the client of an SSE stream, perhaps."""
+class Request(Protocol):
+    """A request as others see it: the coordinator's hooks while it runs, its cells and the access log at its end."""
 
+    scope: Any
+    path: str
+    status: int
+    started: float
+    ended: float
+    first_byte: float
+    body_bytes: int
+    events: int
+    gap: float
+    result: StreamOutcome
+    error_type: str | None
+    span: Any
+    stream: StreamCell | None
     #: The task instance whose progress the stream shows.
     watched: Any
+
+    def route_template(self) -> str:
+        """Return the route template."""
 
     def watch_task(self, app: str, model: str, instance: Any, run_span: Any) -> None:
         """Note which task this request's stream shows."""
@@ -37,13 +59,13 @@ class Client(Protocol):
 
 
 #: The request being handled in this context; None outside of requests.
-current: ContextVar[Client | None] = ContextVar("streaming_dd_request", default=None)
+current: ContextVar[Request | None] = ContextVar("streaming_dd_request", default=None)
 
 
 class RequestCell:
     """Handles of the requests with one method, route and status."""
 
-    __slots__ = ("bytes", "duration", "first_byte", "method", "requests", "route", "status")
+    __slots__ = ("bytes", "duration", "first_byte", "members", "method", "requests", "route", "status")
 
     def __init__(self, metrics: Metrics, method: str, route: str, status: int) -> None:
         self.method = method
@@ -54,6 +76,8 @@ class RequestCell:
         self.first_byte: Timing = metrics.timing(catalog.HTTP_TIME_TO_FIRST_BYTE, **tags)
         self.duration: Timing = metrics.timing(catalog.HTTP_DURATION, **tags)
         self.bytes: Counter = metrics.counter(catalog.HTTP_RESPONSE_BYTES, **tags)
+        #: What the access lines of the cell have in common; the access log renders it once.
+        self.members = ""
 
 
 class StreamCell:
@@ -122,40 +146,7 @@ class ClientKind:
         self.active: Gauge = metrics.gauge(catalog.CLIENTS_ACTIVE, app=app, model=model)
         self.peak_gauge: Gauge = metrics.gauge(catalog.CLIENTS_PEAK, app=app, model=model)
         self.peak = Peak()
-        self.live: set[Client] = set()
-
-
-class Access(NamedTuple):
-    """What a request leaves behind for its access line."""
-
-    wall: float
-    cell: RequestCell
-    path: str
-    duration: float
-    body_bytes: int
-    outcome: str
-    ids: tuple[str, str]
-    client: str
-    user_agent: bytes
-
-    def line(self) -> dict[str, object]:
-        """Return the fields of the access line. The query string is left out: it may hold secrets."""
-        cell = self.cell
-        return {
-            "message": f"{cell.method} {self.path} {cell.status}",
-            "logger.name": "streaming_dd.access",
-            "dd.trace_id": self.ids[0],
-            "dd.span_id": self.ids[1],
-            "http.method": cell.method,
-            "http.url": self.path,
-            "http.route": cell.route,
-            "http.status_code": cell.status,
-            "http.useragent": self.user_agent.decode("latin-1"),
-            "network.client.ip": self.client,
-            "network.bytes_written": self.body_bytes,
-            "duration": int(self.duration * 1e9),
-            "outcome": self.outcome,
-        }
+        self.live: set[Request] = set()
 
 
 class Traffic:
@@ -173,10 +164,8 @@ class Traffic:
         self._streams: dict[tuple[str, str, str], StreamCell] = {}
         self._sockets: dict[str, SocketCell] = {}
         self._errors: dict[tuple[str, str, str], Counter] = {}
-        self._accesses: list[Access] = []
-        #: Access lines that were dropped because the thread that writes them was behind.
-        self.lines_dropped = 0
-        self._log_access = logs is not None and config.access_log
+        self._finished: deque[Request] = deque()
+        self._access_log = AccessLog(logs) if logs is not None and config.access_log else None
         self._http_active = metrics.gauge(catalog.HTTP_ACTIVE)
         self._ws_active = metrics.gauge(catalog.WS_ACTIVE)
         self._ws_peak = metrics.gauge(catalog.WS_PEAK)
@@ -228,16 +217,16 @@ class Traffic:
 
     # --- what happens ---------------------------------------------------------------------------------------
 
-    def client_came(self, exchange: Client, task: tuple[str, str]) -> ClientKind:
+    def client_came(self, exchange: Request, task: tuple[str, str]) -> ClientKind:
         """Count a connected client."""
         kind = self.client_kind(task)
         kind.live.add(exchange)
         kind.peak.note(len(kind.live))
         return kind
 
-    def count_error(self, method: str, route: str, error: BaseException | None) -> None:
+    def count_error(self, method: str, route: str, error_type: str | None) -> None:
         """Count a request or stream that ended by an exception, or by a 5xx status."""
-        key = (method, route, "none" if error is None else type(error).__name__)
+        key = (method, route, error_type or "none")
         counter = self._errors.get(key)
         if counter is None:
             method = method if method in METHODS else "OTHER"
@@ -246,23 +235,46 @@ class Traffic:
                 self._errors[key] = counter
         counter.increment()
 
-    def log_access(self, access: Access) -> None:
-        """Keep a request for its access line."""
-        if self._log_access:
-            if len(self._accesses) < self.config.log_queue:
-                self._accesses.append(access)
-            else:
-                self.lines_dropped += 1
+    def finished(self, request: Request) -> None:
+        """Take a request that ended; the recorder's thread counts and logs it, or this one if that is behind."""
+        self._finished.append(request)
+        if len(self._finished) > _FINISHED_LIMIT:
+            self.settle()
 
-    def write_accesses(self) -> None:
-        """Render and write the access lines of the requests that ended; called by the recorder's thread."""
-        if self.logs is None or not self._accesses:
-            return
-        batch = self._accesses[:]
-        del self._accesses[: len(batch)]
-        for access in batch:
-            level = "ERROR" if access.cell.status >= 500 else "INFO"
-            self.logs.emit(access.line(), level, timestamp=access.wall)
+    def settle(self) -> None:
+        """Count and log the requests that ended; called by the recorder's thread, and before somebody reads."""
+        finished = self._finished
+        counted: list[tuple[Request, RequestCell]] = []
+        while finished:
+            try:
+                request = finished.popleft()
+            except IndexError:  # two threads settle
+                break
+            counted.append((request, self._count(request)))
+        if self._access_log is not None and counted:
+            self._access_log.write(counted)
+
+    def _count(self, request: Request) -> RequestCell:
+        method = request.scope["method"]
+        status = request.status
+        cell = self.request_cell(method, request.route_template(), status)
+        elapsed = (request.ended - request.started) * _MS
+        stream = request.stream
+        if stream is None:
+            cell.requests.total += 1
+            cell.duration.record(elapsed)
+        else:
+            stream.close(request.result, elapsed)
+            stream.events.total += request.events
+            stream.bytes.total += request.body_bytes
+            if request.gap:
+                stream.gap.record(request.gap * _MS)
+        cell.bytes.total += request.body_bytes
+        if request.first_byte:
+            cell.first_byte.record((request.first_byte - request.started) * _MS)
+        if status >= 500 or request.result == "error":
+            self.count_error(method, cell.route, request.error_type)
+        return cell
 
     def clients_by_instance(self) -> dict[int, int]:
         """Return how many connected clients watch each task instance, by the instance's id()."""
@@ -287,13 +299,7 @@ class Traffic:
         """Forget in a forked child the connections of the parent."""
         self.active = self.websockets = 0
         self.websocket_peak = Peak()
-        self._accesses = []
+        self._finished.clear()
         for kind in self.clients.values():
             kind.live = set()
             kind.peak = Peak()
-
-
-def client_address(scope: Mapping[str, Any]) -> str:
-    """Return the peer's address as the server tells it, or ''."""
-    client = scope.get("client")
-    return str(client[0]) if client else ""
