@@ -167,12 +167,17 @@ class Town:
 
     async def break_things(self, url: str) -> None:
         """Meet an endpoint that raises, and a stream that raises after its first events."""
-        self.expect("/broken", (await self.client.get(f"{url}/broken")).status_code, 500)
+        # The server closes a connection after an exception: it must not be used for the next request.
+        response = await self.client.get(f"{url}/broken", headers={"connection": "close"})
+        self.expect("/broken", response.status_code, 500)
+        seen = 0
         try:
-            await self.read(f"{url}/broken/stream")
+            async with aconnect_sse(self.client, "GET", f"{url}/broken/stream") as source:
+                async for _ in source.aiter_sse():
+                    seen += 1
+            self.surprise("/broken/stream ended as if nothing had happened")
         except (httpx.RemoteProtocolError, httpx.ReadError):
-            return  # the connection was closed before the body had ended
-        self.surprise("/broken/stream ended as if nothing had happened")
+            self.expect("events of /broken/stream", seen, 2)
 
     # --- websockets -------------------------------------------------------------------------------------------
 

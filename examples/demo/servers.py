@@ -29,7 +29,7 @@ class ServerFailed(Exception):
 
 
 class Servers:
-    """Two workers of the example (one sends by UDP, one by unix sockets) and the price service."""
+    """Two workers of the example (one sends by UDP; one by unix sockets, under ddtrace-run) and the price service."""
 
     def __init__(self, ports: Ports, folder: Path) -> None:
         self.ports = ports
@@ -54,7 +54,9 @@ class Servers:
             reports, prices = "examples.reports.asgi:app", "examples.reports.prices:app"
             digests = {"REPORTS_DIGEST_EVERY": "5"}
             await self._start("web", reports, self.ports.web, {"DD_SERVICE": "reports", **udp, **digests})
-            await self._start("web-2", reports, self.ports.web_2, {"DD_SERVICE": "reports", **unix})
+            await self._start(
+                "web-2", reports, self.ports.web_2, {"DD_SERVICE": "reports", **unix}, integrations=True
+            )
             await self._start("prices", prices, self.ports.prices, {"DD_SERVICE": "prices", **udp})
             await asyncio.gather(
                 self._ready("web", f"{self.urls[0]}/django/kinds"),
@@ -125,10 +127,14 @@ class Servers:
         if process.returncode != 0:
             raise ServerFailed(f"the database could not be made:\n{output.decode(errors='replace')}")
 
-    async def _start(self, name: str, app: str, port: int, environment: Mapping[str, str]) -> None:
+    async def _start(
+        self, name: str, app: str, port: int, environment: Mapping[str, str], *, integrations: bool = False
+    ) -> None:
+        """Start a server; with `integrations` as under ddtrace-run, which traces HTTP calls and more by itself."""
+        traced = (sys.executable, "-m", "ddtrace.commands.ddtrace_run") if integrations else ()
         with self._log(name).open("wb") as output:
             self._running[name] = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "uvicorn", app, "--host", HOST, "--port", str(port)),
+                *(*traced, sys.executable, "-m", "uvicorn", app, "--host", HOST, "--port", str(port)),
                 *("--loop", "uvloop", "--timeout-graceful-shutdown", "3", "--no-access-log"),
                 cwd=ROOT,
                 env=self._environment(environment),

@@ -27,6 +27,8 @@ _OUTCOMES = {
 }
 #: Seconds between two blocks where the output is no terminal, and between two pictures where it is one.
 BLOCK_EVERY, DRAW_EVERY = 5.0, 0.5
+#: Characters of a span's resource that are shown; SQL can be long.
+RESOURCE = 60
 
 
 class Ink:
@@ -97,23 +99,26 @@ def _tasks(rows: list[TaskRow], ink: Ink) -> list[str]:
 
 
 def _traces(traces: list[Node], ink: Ink) -> list[str]:
-    drawn = [ink("last traces", "dim") if traces else ink("last traces: none yet", "dim")]
+    drawn = [ink("last traces" if traces else "last traces: none yet", "dim")]
     for tree in traces:
         for depth, node in tree.walk():
-            branch = "" if depth == 0 else "   " * (depth - 1) + ("⇢ " if node.linked else "└ ")
-            span = node.span
-            outcome = (
-                span.meta.get("task.status")
-                or span.meta.get("stream.outcome")
-                or span.meta.get("http.status_code")
-            )
-            style = "red" if span.error else _OUTCOMES.get(outcome or "", "")
-            where = f"  trace {span.trace_id[-8:]}" if depth == 0 or node.linked else ""
+            indent = "   " * depth
             drawn.append(
-                f"  {branch}{ink(span.name, 'cyan')} {ink(span.resource)}  {_ms(span.duration_ns / 1e6)}"
-                f"  {ink(outcome or '', style)}{ink(where, 'dim')}"
+                f"  {indent[3:]}{'⇢ ' if node.linked else '└ ' if depth else ''}{_span(node, depth == 0, ink)}"
             )
+            if node.left_out:
+                drawn.append(ink(f"  {indent}└ and {node.left_out} more", "dim"))
     return drawn
+
+
+def _span(node: Node, root: bool, ink: Ink) -> str:
+    span, meta = node.span, node.span.meta
+    outcome = meta.get("task.status") or meta.get("stream.outcome") or meta.get("http.status_code") or ""
+    style = "red" if span.error else _OUTCOMES.get(outcome, "")
+    resource = span.resource if len(span.resource) <= RESOURCE else span.resource[: RESOURCE - 1] + "…"
+    trace = f"  trace {span.trace_id[-8:]}" if root or node.linked else ""
+    took = _ms(span.duration_ns / 1e6)
+    return f"{ink(span.name, 'cyan')} {ink(resource)}  {took}  {ink(outcome, style)}{ink(trace, 'dim')}"
 
 
 def _failure(failure: Failure | None, ink: Ink) -> list[str]:

@@ -14,16 +14,15 @@ from typing import Any
 from streaming_dd import catalog
 from streaming_dd.catalog import Metric
 from streaming_dd.local_agent import LocalAgent, Span
-from streaming_dd.local_agent.aggregate import Summary
+from streaming_dd.local_agent.contexts import Summary
 from streaming_dd.local_agent.sketch import merged
 from streaming_dd.local_agent.traces import trace_id_of
 
 PREFIX = "streaming"
 #: Seconds over which rates are taken.
 WINDOW = 10.0
-TRACES = 3
+TRACES, CHILDREN = 3, 4
 ERROR_LINES = 5
-REQUESTS = (catalog.HTTP_REQUEST.name, catalog.SSE_REQUEST.name, catalog.WS_REQUEST.name)
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,8 @@ class Node:
     span: Span
     linked: bool
     children: list[Node] = field(default_factory=list)
+    #: Children that `last_traces` left out.
+    left_out: int = 0
 
     def walk(self, depth: int = 0) -> Iterator[tuple[int, Node]]:
         """Yield this node and those under it, with their depth."""
@@ -198,24 +199,35 @@ def slowest_routes(totals: Totals, limit: int = 3) -> list[tuple[str, float]]:
 def last_traces(spans: list[Span], limit: int = TRACES) -> list[Node]:
     """Return the traces that tell most, the newest first: requests that submitted a task which has ended too.
 
-    A task's root span links to the span that submitted it, and hangs under that here. Where no request submitted a
-    task, the last requests are returned as they are.
+    A task's root span links to the span that submitted it, and hangs under that here. Where there are too few of
+    them, the last other roots follow.
     """
     spans = spans[-5_000:]
+    known = {(span.trace_id, span.span_id) for span in spans}
     children: dict[tuple[str, str], list[Span]] = defaultdict(list)
     followers: dict[tuple[str, str], list[Span]] = defaultdict(list)
     for span in spans:
         children[span.trace_id, span.parent_id].append(span)
-        for link in span.links:
-            followers[link.trace_id, link.span_id].append(span)
+        if span.name == catalog.TASK_RUN.name:  # a stream links to the task that it watches: not from it
+            for link in span.links:
+                followers[link.trace_id, link.span_id].append(span)
 
     def grow(span: Span, linked: bool, seen: frozenset[str]) -> Node:
         here, seen = (span.trace_id, span.span_id), seen | {span.span_id}
-        inner = [grow(child, False, seen) for child in children[here] if child.span_id not in seen]
-        outer = [grow(other, True, seen) for other in followers[here] if other.span_id not in seen]
-        return Node(span, linked, inner + outer)
+        inner, left_out = most_telling([child for child in children[here] if child.span_id not in seen])
+        outer = [other for other in followers[here] if other.span_id not in seen]
+        nodes = [grow(child, False, seen) for child in inner] + [grow(other, True, seen) for other in outer]
+        return Node(span, linked, nodes, left_out)
 
-    roots = [span for span in spans if span.parent_id == "0" and not span.links]
+    roots = [
+        span
+        for span in spans
+        if span.parent_id == "0"
+        and not (
+            span.name == catalog.TASK_RUN.name
+            and any((link.trace_id, link.span_id) in known for link in span.links)
+        )
+    ]
     trees: list[Node] = []
     plain: list[Node] = []
     for root in sorted(roots, key=lambda span: span.start_ns + span.duration_ns, reverse=True):
@@ -225,6 +237,13 @@ def last_traces(spans: list[Span], limit: int = TRACES) -> list[Node]:
         if len(trees) == limit:
             break
     return (trees + plain)[:limit]
+
+
+def most_telling(spans: list[Span], limit: int = CHILDREN) -> tuple[list[Span], int]:
+    """Return at most so many spans by their start, the catalogue's own and failed ones first, and how many were left out."""
+    ours = {operation.name for operation in catalog.SPAN_OPERATIONS}
+    ranked = sorted(spans, key=lambda span: (span.name not in ours and not span.error, span.start_ns))
+    return sorted(ranked[:limit], key=lambda span: span.start_ns), max(0, len(spans) - limit)
 
 
 def last_failure(logs: list[dict[str, Any]]) -> Failure | None:
