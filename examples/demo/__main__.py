@@ -18,10 +18,11 @@ from pathlib import Path
 
 from streaming_dd.errors import LocalAgentError
 from streaming_dd.local_agent import LocalAgent
+from streaming_dd.local_agent.api import PAGE
 
 from .clients import Town
 from .expected import missing, no_longer_missing, wrong_after_exit
-from .ports import Ports, PortTaken
+from .ports import HOST, Ports, PortTaken
 from .servers import ServerFailed, Servers
 from .terminal import Ink, Screen, lines
 from .view import Watch
@@ -73,7 +74,7 @@ async def _demo(ports: Ports, seconds: float | None) -> int:
             dogstatsd_port=ports.dogstatsd,
             trace_port=ports.traces,
             logs_port=ports.logs,
-            page_port=None,
+            page_port=ports.page,
             dogstatsd_socket=servers.dogstatsd_socket,
             trace_socket=servers.trace_socket,
         )
@@ -96,7 +97,7 @@ async def _watch_visitors(
     """Draw what happens until it is time to stop; return what surprised the visitors."""
     town = Town(servers.urls)
     living = asyncio.create_task(town.live())
-    title = f"streaming-dd demo: {servers.urls[0]} (start tasks there yourself), Ctrl-C stops"
+    title = f"streaming-dd demo   start tasks yourself: {servers.urls[0]}   agent: {_agent_url(watch)}   stop: Ctrl-C"
     try:
         with Screen(title) as screen:
             while not stop.is_set() and not _over(watch, town, seconds):
@@ -112,6 +113,12 @@ async def _watch_visitors(
         with suppress(asyncio.CancelledError):
             await living
     return town.surprises
+
+
+def _agent_url(watch: Watch) -> str:
+    """Return the address of the agent's page, or of its API where the page is not installed."""
+    url = f"http://{HOST}:{watch.agent.page_port}"
+    return url if (PAGE / "index.html").exists() else f"{url}/api/overview"
 
 
 def _age(watch: Watch) -> float:

@@ -22,6 +22,7 @@ class Ports:
     dogstatsd: int = 8125
     traces: int = 8126
     logs: int = 10518
+    page: int = 8181
     web: int = 8888
     web_2: int = 8889
     prices: int = 8890
@@ -54,6 +55,7 @@ _PURPOSE = {
     "dogstatsd": "metrics (DogStatsD)",
     "traces": "traces",
     "logs": "logs",
+    "page": "the agent's page",
     "web": "the example",
     "web_2": "the example's second worker",
     "prices": "the example's price service",
