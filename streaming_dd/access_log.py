@@ -14,7 +14,7 @@ from . import tracing
 from .logs import Logs
 
 if TYPE_CHECKING:
-    from .traffic import Request, RequestCell
+    from .traffic import Finished, RequestCell
 
 #: Text that JSON carries as it is.
 _PLAIN = re.compile(r"[ !#-\[\]-~]*").fullmatch
@@ -38,43 +38,39 @@ class AccessLog:
         self._checked = float("-inf")
         self._agents: dict[bytes, str] = {}
 
-    def write(self, requests: list[tuple[Request, RequestCell]]) -> None:
+    def write(self, requests: list[tuple[Finished, RequestCell]]) -> None:
         """Render and queue the lines of requests that ended."""
-        ended = requests[-1][0].ended
+        ended = requests[-1][0][5]
         if abs(ended - self._checked) > _CLOCK_CHECK:
             self._offset = time.time() - time.perf_counter()
             self._checked = ended
         lines = [self._line(request, cell) for request, cell in requests]
         self._logs.write_many([line for line in lines if line is not None])
 
-    def _line(self, request: Request, cell: RequestCell) -> bytes | None:
+    def _line(self, request: Finished, cell: RequestCell) -> bytes | None:
         """Render the line of one request. The query string is left out: it may hold secrets."""
+        _, _, status, path, started, ended, _, body_bytes, result, _, events, ids, client, headers = request
         if not cell.members:
             cell.members = self._constant(cell)
-        ended = request.ended
-        scope = request.scope
-        path = request.path
         if not _PLAIN(path) or len(path) > _TEXT_LIMIT:
             path = _quoted(path)
-        client = scope.get("client")
         agent = ""
-        for name, value in scope["headers"]:
+        for name, value in headers:
             if name == b"user-agent":
                 agent = self._agents.get(value) or self._remember(value)
                 break
-        ids = ""
-        if request.span is not None:
-            trace_id, span_id = tracing.format_ids(request.span)
-            ids = f'"dd.trace_id":"{trace_id}","dd.span_id":"{span_id}",'
-        events = f',"stream.events":{request.events}' if request.stream is not None else ""
+        trace = ""
+        if ids is not None:
+            trace = f'"dd.trace_id":"{tracing.format_trace_id(ids[0])}","dd.span_id":"{ids[1]}",'
+        count = "" if events is None else f',"stream.events":{events}'
         members = (
-            f'"message":"{cell.method} {path} {cell.status}",{ids}"http.url":"{path}",'
+            f'"message":"{cell.method} {path} {status}",{trace}"http.url":"{path}",'
             f'"http.useragent":"{agent}","network.client.ip":"{client[0] if client else ""}",'
-            f'"network.bytes_written":{request.body_bytes},"duration":{int((ended - request.started) * 1e9)},'
-            f'"outcome":"{request.result}"{events},{cell.members}'
+            f'"network.bytes_written":{body_bytes},"duration":{int((ended - started) * 1e9)},'
+            f'"outcome":"{result}"{count},{cell.members}'
         )
         return self._logs.rendered(
-            members.encode(), "ERROR" if cell.status >= 500 else "INFO", ended + self._offset
+            members.encode(), "ERROR" if status >= 500 else "INFO", ended + self._offset
         )
 
     def _constant(self, cell: RequestCell) -> str:

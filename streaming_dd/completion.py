@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 _BASH = """\
@@ -35,7 +36,7 @@ def _print_script(options: argparse.Namespace) -> int:
     script = _BASH.format(commands=" ".join(commands), cases=cases)
     if options.shell == "zsh":
         script = "autoload -U +X bashcompinit && bashcompinit\n" + script
-    print(script, end="")
+    sys.stdout.write(script)
     return 0
 
 

@@ -157,21 +157,20 @@ class HttpExchange:
     # --- what the app sends -----------------------------------------------------------------------------------
 
     def send(self, message: Message) -> Awaitable[None]:
-        """Note what passes by, and hand it to the server unchanged."""
-        kind = message["type"]
-        if kind == "http.response.body":
+        """Note what passes by, and hand it to the server unchanged. The hottest function: written out on purpose."""
+        if message["type"] == "http.response.body":
             body = message.get("body", b"")
-            if self.stream is not None:
-                if body:
+            if not message.get("more_body"):
+                self.completed = True
+            if body:
+                self.body_bytes += len(body)
+                if self.stream is not None:
                     self._note_events(body)
                 elif not self.first_byte:
                     self.first_byte = time.perf_counter()
-            elif body or not self.first_byte:
-                self._note_body(body, message)
-            self.body_bytes += len(body)
-            if not message.get("more_body"):
-                self.completed = True
-        elif kind == "http.response.start":
+                elif not self.completed and not self.has_length:
+                    self._note_body(body)
+        elif message["type"] == "http.response.start":
             self._note_start(message)
         return self._send(message)
 
@@ -180,8 +179,9 @@ class HttpExchange:
         streams = False
         for name, value in message.get("headers", ()):
             size = len(name)
-            if size == 12 and name.lower() == b"content-type":
-                streams = value.lower().startswith(_STREAM_TYPES)
+            if size == 12:
+                if name.lower() == b"content-type":
+                    streams = value.lower().startswith(_STREAM_TYPES)
             elif size == 14 and name.lower() == b"content-length":
                 self.has_length = True
         if self.span is None and "datadog" in self.scope:
@@ -193,11 +193,9 @@ class HttpExchange:
             trace_id = tracing.format_ids(self.span)[0]
             message["headers"] = [*message.get("headers", ()), (header.encode(), trace_id.encode())]
 
-    def _note_body(self, body: bytes, message: Message) -> None:
-        now = time.perf_counter()
-        if not self.first_byte:
-            self.first_byte = now
-        elif message.get("more_body") and not self.has_length and now - self.first_byte > _STREAM_AFTER:
+    def _note_body(self, body: bytes) -> None:
+        """A response that goes on and on without having said its length is a stream, too."""
+        if time.perf_counter() - self.first_byte > _STREAM_AFTER:
             self.open_stream()
             self._note_events(body)
 
@@ -275,7 +273,28 @@ class HttpExchange:
             self._kind.live.discard(self)
         if self.span is not None:
             self._close_span(error)
-        self._seen.traffic.finished(self)
+        stream = self.stream
+        if stream is not None:
+            stream.finish(self.result, self.ended - self.started, self.events, self.body_bytes, self.gap)
+        span = self.span
+        self._seen.traffic.finished(
+            (
+                self.scope["method"],
+                self.route_template(),
+                self.status,
+                self.path,
+                self.started,
+                self.ended,
+                self.first_byte,
+                self.body_bytes,
+                self.result,
+                self.error_type,
+                self.events if stream is not None else None,
+                (span.trace_id, span.span_id) if span is not None else None,
+                self.scope.get("client"),
+                self.scope["headers"],
+            )
+        )
 
     def _close_badly(self, error: BaseException | None) -> None:
         self.result = self.outcome or self._judge(error)

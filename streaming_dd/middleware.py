@@ -51,7 +51,13 @@ class DatadogMiddleware:
         seen = self._recorder
         if seen is None or seen is not recorder.current:
             seen = self._begin()
-        if scope["type"] != "http" or not self._sees(seen, scope):
+        excluded = self._excluded
+        if (
+            scope["type"] != "http"
+            or SCOPE_KEY in scope  # the inner one of two middlewares
+            or (excluded is not None and excluded(scope["path"]))
+            or not seen.enabled
+        ):
             await self._other(seen, scope, receive, send)
             return
         exchange = HttpExchange(self, seen, scope, receive, send)
@@ -76,18 +82,17 @@ class DatadogMiddleware:
                 seen.tracing.activate(before)
             current.reset(token)
 
-    def _sees(self, seen: Recorder, scope: Scope) -> bool:
-        """Whether this request is to be looked at: not if left out, nor by the inner one of two middlewares."""
-        excluded = self._excluded
-        return seen.enabled and SCOPE_KEY not in scope and (excluded is None or not excluded(scope["path"]))
-
     async def _other(self, seen: Recorder, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
+        kind = scope["type"]
+        if kind == "lifespan":
             await _Lifespan(seen, receive, send).run(self.app, scope)
-        elif scope["type"] == "websocket" and self._sees(seen, scope):
+        elif kind == "websocket" and seen.enabled and SCOPE_KEY not in scope and not self._is_excluded(scope["path"]):
             await self._websocket(seen, scope, receive, send)
         else:
             await self.app(scope, receive, send)
+
+    def _is_excluded(self, path: str) -> bool:
+        return self._excluded is not None and bool(self._excluded(path))
 
     def _begin(self) -> Recorder:
         """Look the process' recorder up at the first request: a fork may lie between wrapping and serving."""

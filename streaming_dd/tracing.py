@@ -46,9 +46,13 @@ def correlation() -> tuple[str, str]:
 
 
 def format_ids(span: Any) -> tuple[str, str]:
-    """Return a span's ids in Datadog's log format: 32 hex digits (decimal for a 64-bit id), and decimal."""
-    trace_id: int = span.trace_id
-    return (f"{trace_id:032x}" if trace_id >> 64 else str(trace_id), str(span.span_id))
+    """Return a span's ids in Datadog's log format."""
+    return format_trace_id(span.trace_id), str(span.span_id)
+
+
+def format_trace_id(trace_id: int) -> str:
+    """Return 32 hex digits, or a 64-bit id in decimal digits."""
+    return f"{trace_id:032x}" if trace_id >> 64 else str(trace_id)
 
 
 class Tracing:

@@ -31,26 +31,10 @@ _MS: Final = 1000.0
 
 
 class Request(Protocol):
-    """A request as others see it: the coordinator's hooks while it runs, its cells and the access log at its end."""
+    """A request as the coordinator's hooks see it while it runs."""
 
-    scope: Any
-    path: str
-    status: int
-    started: float
-    ended: float
-    first_byte: float
-    body_bytes: int
-    events: int
-    gap: float
-    result: StreamOutcome
-    error_type: str | None
-    span: Any
-    stream: StreamCell | None
     #: The task instance whose progress the stream shows.
     watched: Any
-
-    def route_template(self) -> str:
-        """Return the route template."""
 
     def watch_task(self, app: str, model: str, instance: Any, run_span: Any) -> None:
         """Note which task this request's stream shows."""
@@ -149,6 +133,27 @@ class ClientKind:
         self.live: set[Request] = set()
 
 
+#: What a request leaves behind: method, route, status, path, started, ended and first byte (perf_counter seconds,
+#: 0 for none), bytes, outcome, class name of the error, events (None for no stream), (trace id, span id), client
+#: address and headers. A plain tuple: nothing that the garbage collector has to walk stays alive for it.
+Finished = tuple[
+    str,
+    str,
+    int,
+    str,
+    float,
+    float,
+    float,
+    int,
+    StreamOutcome,
+    str | None,
+    int | None,
+    tuple[int, int] | None,
+    Any,
+    Any,
+]
+
+
 class Traffic:
     """The requests, streams and WebSockets of this process."""
 
@@ -164,7 +169,7 @@ class Traffic:
         self._streams: dict[tuple[str, str, str], StreamCell] = {}
         self._sockets: dict[str, SocketCell] = {}
         self._errors: dict[tuple[str, str, str], Counter] = {}
-        self._finished: deque[Request] = deque()
+        self._finished: deque[Finished] = deque()
         self._access_log = AccessLog(logs) if logs is not None and config.access_log else None
         self._http_active = metrics.gauge(catalog.HTTP_ACTIVE)
         self._ws_active = metrics.gauge(catalog.WS_ACTIVE)
@@ -235,7 +240,7 @@ class Traffic:
                 self._errors[key] = counter
         counter.increment()
 
-    def finished(self, request: Request) -> None:
+    def finished(self, request: Finished) -> None:
         """Take a request that ended; the recorder's thread counts and logs it, or this one if that is behind."""
         self._finished.append(request)
         if len(self._finished) > _FINISHED_LIMIT:
@@ -244,7 +249,7 @@ class Traffic:
     def settle(self) -> None:
         """Count and log the requests that ended; called by the recorder's thread, and before somebody reads."""
         finished = self._finished
-        counted: list[tuple[Request, RequestCell]] = []
+        counted: list[tuple[Finished, RequestCell]] = []
         while finished:
             try:
                 request = finished.popleft()
@@ -254,26 +259,19 @@ class Traffic:
         if self._access_log is not None and counted:
             self._access_log.write(counted)
 
-    def _count(self, request: Request) -> RequestCell:
-        method = request.scope["method"]
-        status = request.status
-        cell = self.request_cell(method, request.route_template(), status)
-        elapsed = (request.ended - request.started) * _MS
-        stream = request.stream
-        if stream is None:
+    def _count(self, request: Finished) -> RequestCell:
+        method, route, status, _, started, ended, first_byte, body_bytes, result, error_type, events = (
+            request[:11]
+        )
+        cell = self.request_cell(method, route, status)
+        if events is None:
             cell.requests.total += 1
-            cell.duration.record(elapsed)
-        else:
-            stream.close(request.result, elapsed)
-            stream.events.total += request.events
-            stream.bytes.total += request.body_bytes
-            if request.gap:
-                stream.gap.record(request.gap * _MS)
-        cell.bytes.total += request.body_bytes
-        if request.first_byte:
-            cell.first_byte.record((request.first_byte - request.started) * _MS)
-        if status >= 500 or request.result == "error":
-            self.count_error(method, cell.route, request.error_type)
+            cell.duration.record((ended - started) * _MS)
+        cell.bytes.total += body_bytes
+        if first_byte:
+            cell.first_byte.record((first_byte - started) * _MS)
+        if status >= 500 or result == "error":
+            self.count_error(method, cell.route, error_type)
         return cell
 
     def clients_by_instance(self) -> dict[int, int]:
