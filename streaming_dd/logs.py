@@ -89,9 +89,8 @@ class Logs:
             return
         try:
             line = self._renderer.from_fields(fields, number, timestamp, constant)
-        except Exception:  # noqa: BLE001 - a log line must not turn a success into a failure
-            self._unserialisable += 1
-            return
+        except Exception as error:  # noqa: BLE001 - a log line must not turn a success into a failure
+            line = self._unrenderable(error, number)
         self.write(line, urgent=number >= 40)
 
     def rendered(self, members: bytes, level: str, timestamp: float) -> bytes | None:
@@ -116,19 +115,24 @@ class Logs:
     def _write_stdlib(self, record: logging.LogRecord) -> None:
         try:
             line = self._renderer.from_stdlib(record)
-        except Exception:  # noqa: BLE001 - as in emit
-            self._unserialisable += 1
-            return
+        except Exception as error:  # noqa: BLE001 - as in emit
+            line = self._unrenderable(error, record.levelno)
         self.write(line, urgent=record.levelno >= 40)
 
     def write_loguru(self, record: Any) -> None:
         """Write loguru's record."""
         try:
             line = self._renderer.from_loguru(record)
-        except Exception:  # noqa: BLE001 - as in emit; a user's patcher can make anything of a record
-            self._unserialisable += 1
-            return
+        except Exception as error:  # noqa: BLE001 - as in emit; a user's patcher can make anything of a record
+            line = self._unrenderable(error, record["level"].no)
         self.write(line, urgent=record["level"].no >= 40)
+
+    def _unrenderable(self, error: Exception, level: int) -> bytes:
+        """Count a line that is lost, and return the line that stands in its place."""
+        self._unserialisable += 1
+        return self._renderer.from_fields(
+            {"message": f"A log line could not be rendered: {type(error).__name__}: {error}"}, level
+        )
 
     # --- state ----------------------------------------------------------------------------------------------
 
