@@ -48,3 +48,11 @@ class AssetError(StreamingDDError, ValueError):
 
 class LocalAgentError(StreamingDDError, RuntimeError):
     """The local agent cannot start: a port is taken, a socket path is unusable."""
+
+
+class AccountError(StreamingDDError, RuntimeError):
+    """Datadog's API refused a request or cannot be reached. `status` is its HTTP status, 0 without an answer."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        self.status = status
+        super().__init__(message)
