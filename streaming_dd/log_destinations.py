@@ -309,7 +309,8 @@ class RotatingFile(Destination):
         self._max_bytes = max_bytes
         self._count = count
         self._fd = -1
-        self._torn = False
+        self._fresh = True
+        self._failing = False
         try:
             os.makedirs(os.path.dirname(self.path), exist_ok=True)
             self._open()
@@ -321,24 +322,26 @@ class RotatingFile(Destination):
             ) from None
         super().__init__(os.path.basename(path), limit)
 
+    def full_reason(self) -> str:
+        return "write_failed" if self._failing else "queue_full"
+
     def send(self, lines: list[bytes]) -> int:
         done = 0
-        while done < len(lines):
-            self._lock_file()
-            try:
-                room = self._max_bytes - os.fstat(self._fd).st_size
-                if room < self._max_bytes and len(lines[done]) + 1 > room:
-                    self._rotate()
-                    continue
-                count = 1
-                size = len(lines[done]) + 1
-                while done + count < len(lines) and size + len(lines[done + count]) + 1 <= room:
-                    size += len(lines[done + count]) + 1
-                    count += 1
-                self._write(b"\n".join(lines[done : done + count]) + b"\n")
-                done += count
-            finally:
-                self._unlock_file()
+        try:
+            while done < len(lines):
+                self._lock_file()
+                try:
+                    done += self._write_some(lines, done)
+                finally:
+                    self._unlock_file()
+            self._failing = False
+        except OSError as error:  # a full disk, a directory that vanished: the lines wait until it is over
+            self._failing = True
+            say(
+                f"logs.failed.{self.path}",
+                f"The log file {self.path} cannot be written ({error.strerror or error}): "
+                f"up to {self._limit} lines are kept until it can.",
+            )
         return done
 
     def close(self) -> None:
@@ -349,8 +352,9 @@ class RotatingFile(Destination):
     def _open(self) -> None:
         self.close()
         self._fd = os.open(
-            self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644
+            self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644
         )
+        self._fresh = True
 
     def _lock_file(self) -> None:
         """Hold the lock of the file that is at `path` now."""
@@ -380,15 +384,28 @@ class RotatingFile(Destination):
         os.replace(self.path, f"{self.path}.1")
         self.close()
 
-    def _write(self, data: bytes) -> None:
-        view = memoryview(b"\n" + data if self._torn else data)
-        self._torn = False
+    def _write_some(self, lines: list[bytes], start: int) -> int:
+        """Write the lines from `start` that fit into the file, or rotate; return how many were written."""
+        size = os.fstat(self._fd).st_size
+        if self._fresh:
+            self._fresh = False
+            if size and os.pread(self._fd, 1, size - 1) != b"\n":  # somebody was killed while writing
+                size += os.write(self._fd, b"\n")
+        if size and size + len(lines[start]) + 1 > self._max_bytes:
+            self._rotate()
+            return 0
+        stop, end = start, size
+        while stop < len(lines) and (stop == start or end + len(lines[stop]) + 1 <= self._max_bytes):
+            end += len(lines[stop]) + 1
+            stop += 1
+        view = memoryview(b"\n".join(lines[start:stop]) + b"\n")
         try:
             while view:
                 view = view[os.write(self._fd, view) :]
         except OSError:
-            self._torn = True  # the disk filled up within a line: end that line before the next one
+            os.ftruncate(self._fd, size)  # no half lines: these will be written again
             raise
+        return stop - start
 
 
 class AgentTcp(Destination):

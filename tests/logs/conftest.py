@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from log_helpers import read_lines
 
 from streaming_dd import config as config_module
 from streaming_dd import logs, notices
 from streaming_dd.logs import Logs
 
 Lines = Callable[[], list[dict[str, Any]]]
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the file's lines, each of which must be one JSON object."""
-    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Poll until `condition` holds; fail after a deadline that a loaded machine keeps."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        time.sleep(0.005)
 
 
 @pytest.fixture(autouse=True)
