@@ -314,8 +314,9 @@ def load(
         elif public in django or PREFIX + name.upper() in django:
             shown = public if public in django else PREFIX + name.upper()
             raw, origin = django[shown], "Django settings"
-        elif environ.get(public):
-            raw, origin, shown = environ[public], f"environment {public}", public
+        elif environ.get(public) or environ.get(PREFIX + name.upper()):
+            shown = public if environ.get(public) else PREFIX + name.upper()
+            raw, origin = environ[shown], f"environment {shown}"
         else:
             values[name], origins[name] = item.default, "default"
             continue
@@ -345,8 +346,9 @@ def _refuse_unknown_names(given: list[str], origin: str) -> None:
             continue
         if name in _REPLACED:
             raise ConfigError(name, f"not a setting of streaming_dd (found in {origin}).", _REPLACED[name])
-        close = difflib.get_close_matches(name, known, n=1)
-        fix = f"Did you mean {close[0]}?" if close else "`streaming-dd config` lists the settings."
+        words = {known_name.removeprefix(PREFIX): known_name for known_name in known}
+        close = difflib.get_close_matches(name.removeprefix(PREFIX), words, n=1)
+        fix = f"Did you mean {words[close[0]]}?" if close else "`streaming-dd config` lists the settings."
         raise ConfigError(name, f"no such setting (found in {origin}).", fix)
 
 
