@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import AssetError
 from . import lint_dashboards, lint_monitors, lint_queries
 from .lint_queries import Finding, Known
 from .options import Options
@@ -133,13 +134,15 @@ def _duplicates(assets: list[Asset]) -> Iterator[Problem]:
 
 
 def asset_of(name: str, text: str) -> Asset:
-    """Read a JSON file of whatever kind. Raises ValueError with what is wrong."""
+    """Read a JSON file of whatever kind. Raises AssetError with what is wrong."""
     try:
         document = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"line {error.lineno}, column {error.colno}: not JSON: {error.msg}") from None
+        raise AssetError(
+            f"{name}: line {error.lineno}, column {error.colno}: not JSON: {error.msg}"
+        ) from None
     if not isinstance(document, dict):
-        raise ValueError("expected a JSON object")
+        raise AssetError(f"{name}: expected a JSON object")
     stem = re.sub(r"[^a-z0-9-]+", "-", name.rpartition("/")[2].removesuffix(".json").lower())
     if "widgets" in document:
         return Asset("dashboard", stem, document)
@@ -147,4 +150,6 @@ def asset_of(name: str, text: str) -> Asset:
         return Asset("slo", stem, document)
     if "query" in document:
         return Asset("monitor", stem, document)
-    raise ValueError("neither a dashboard ('widgets'), nor a monitor ('query'), nor an SLO ('thresholds')")
+    raise AssetError(
+        f"{name}: neither a dashboard ('widgets'), nor a monitor ('query'), nor an SLO ('thresholds')"
+    )

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
+from math import isfinite
 from types import MappingProxyType
 from typing import Literal
 
@@ -86,7 +87,9 @@ class Options:
         for handle in self.notify.split():
             if not handle.startswith("@"):
                 raise AssetError(f"notify {handle!r}: a handle begins with '@', such as @slack-ops")
-        for name in self.thresholds:
+        for name, value in self.thresholds.items():
+            if not isfinite(value):
+                raise AssetError(f"threshold {name}: {value} is not a number")
             if name not in THRESHOLDS:
                 close = get_close_matches(name, THRESHOLDS, n=1)
                 raise AssetError(
