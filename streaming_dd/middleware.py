@@ -15,7 +15,7 @@ from .catalog import WS_REQUEST
 from .http_exchange import HttpExchange, Message, Receive, Scope, Send
 from .notices import say
 from .recorder import Recorder
-from .routes import UNMATCHED, Routes, path_matcher
+from .routes import UNMATCHED, Routes, install_hooks, path_matcher
 from .socket_exchange import SocketExchange
 from .traffic import current
 
@@ -86,7 +86,12 @@ class DatadogMiddleware:
         kind = scope["type"]
         if kind == "lifespan":
             await _Lifespan(seen, receive, send).run(self.app, scope)
-        elif kind == "websocket" and seen.enabled and SCOPE_KEY not in scope and not self._is_excluded(scope["path"]):
+        elif (
+            kind == "websocket"
+            and seen.enabled
+            and SCOPE_KEY not in scope
+            and not self._is_excluded(scope["path"])
+        ):
             await self._websocket(seen, scope, receive, send)
         else:
             await self.app(scope, receive, send)
@@ -102,6 +107,8 @@ class DatadogMiddleware:
         patterns = config.route_patterns if self._route_patterns is None else self._route_patterns
         self._excluded = path_matcher(excluded)
         self._routes = Routes(self.app, patterns)
+        if seen.enabled:
+            install_hooks()
         self._own_spans = seen.tracing.enabled and not tracing.integration_is_inside(self.app)
         return seen
 

@@ -1,21 +1,38 @@
 """From a request's scope to its route template: never a raw path.
 
-Starlette and FastAPI leave what they matched in the scope; Django's hook (streaming_dd.django.routing) writes the
-resolver's route into the request's `RouteNote`; an app without routes is covered by configured patterns. State:
-the templates already found, bounded.
+Starlette and FastAPI leave what they matched in the scope; Django's hook (streaming_dd.django.routing) notes the
+resolver's route on the request's exchange; an app without routes is covered by configured patterns. State: the
+templates already found, bounded.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import re
+import sys
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from typing import Any, Final
+
+from .notices import say
 
 UNMATCHED: Final = "unmatched"
 _CACHE_LIMIT: Final = 2000
 _PLACEHOLDER = re.compile(r"\{([^{}:]+)(?::([a-z]+))?\}")
 _CONVERTERS: Final = {"path": ".*", "int": "[0-9]+", "uuid": "[0-9a-fA-F-]{36}"}
+#: Module of a framework -> the module of ours whose `install()` has the framework note its routes.
+_HOOKS: Final = {"django.core.handlers.asgi": "streaming_dd.django.routing"}
+
+
+def install_hooks() -> None:
+    """Have the frameworks that this process has loaded note the routes they find; what fails is said once."""
+    for framework, home in _HOOKS.items():
+        if framework not in sys.modules:
+            continue
+        try:
+            import_module(home).install()
+        except Exception as error:  # noqa: BLE001 - a framework too new or old must not cost the request
+            say("routes", f"{home} cannot be installed ({error!r}); routes count as unmatched")
 
 
 def compile_pattern(template: str) -> re.Pattern[str]:
@@ -41,7 +58,7 @@ class Routes:
     def __init__(self, app: Any, patterns: Iterable[str] = ()) -> None:
         self._app = app
         self._patterns = [(compile_pattern(pattern), pattern) for pattern in patterns]
-        self._templates: dict[tuple[int, str], str] = {}
+        self._templates: dict[tuple[int | str, str], str] = {}
 
     def template(self, scope: dict[str, Any], path: str, root_path: str, noted: str | None = None) -> str:
         """Return the template of a request that the app has seen.
@@ -49,35 +66,45 @@ class Routes:
         `path` and `root_path` are what the scope had at first: routers change it. `noted` is a route that the
         application's framework told us itself, relative to where it is mounted.
         """
+        if noted is not None:
+            return self._noted(scope, path, root_path, noted)
         route = scope.get("route")
         if route is None:
-            if noted is not None:
-                return self._mounts(scope, path, root_path) + noted
-            if "endpoint" in scope:  # a Starlette that does not leave the route in the scope
-                return self._walk(path, root_path, scope) or UNMATCHED
-            return self._configured(path)
+            # An app without routes, one that has none for this path, a router whose marks were lost in a copy of
+            # the scope, or a Starlette that does not leave the route in it.
+            return self._walk(path, root_path, scope) or self._configured(path)
         now_under = scope.get("root_path", "")
-        if now_under == root_path and noted is None:
+        if now_under == root_path:
             found = getattr(route, "path", None)
             if found is not None and not hasattr(route, "routes"):
                 return str(found)
         key = (id(route), now_under)
         template = self._templates.get(key)
-        if template is None or noted is not None:
-            template = self._resolve(scope, route, path, root_path, noted)
-            if noted is None:
-                if len(self._templates) >= _CACHE_LIMIT:
-                    self._templates.clear()
-                self._templates[key] = template
+        if template is None:
+            template = self._walk(path, root_path, scope)
+            if template is None:
+                template = self._configured(path)
+            self._remember(key, template)
         return template
 
-    def _resolve(
-        self, scope: dict[str, Any], route: Any, path: str, root_path: str, noted: str | None
-    ) -> str:
-        if noted is not None:
-            return self._mounts(scope, path, root_path) + noted
-        found = self._walk(path, root_path, scope)
-        return found if found is not None else self._configured(path)
+    def _noted(self, scope: dict[str, Any], path: str, root_path: str, noted: str) -> str:
+        """Join what a framework noted to the mounts that lead to it; what it could not match has no route."""
+        if noted == UNMATCHED:
+            return self._configured(path)
+        now_under = scope.get("root_path", "")
+        if now_under == root_path:
+            return noted
+        key = (noted, now_under)
+        template = self._templates.get(key)
+        if template is None:
+            template = self._mounts(scope, path, root_path) + noted
+            self._remember(key, template)
+        return template
+
+    def _remember(self, key: tuple[int | str, str], template: str) -> None:
+        if len(self._templates) >= _CACHE_LIMIT:
+            self._templates.clear()
+        self._templates[key] = template
 
     def _configured(self, path: str) -> str:
         for expression, template in self._patterns:
