@@ -158,20 +158,23 @@ class HttpExchange:
 
     def send(self, message: Message) -> Awaitable[None]:
         """Note what passes by, and hand it to the server unchanged. The hottest function: written out on purpose."""
-        if message["type"] == "http.response.body":
-            body = message.get("body", b"")
-            if not message.get("more_body"):
-                self.completed = True
-            if body:
-                self.body_bytes += len(body)
-                if self.stream is not None:
-                    self._note_events(body)
-                elif not self.first_byte:
-                    self.first_byte = time.perf_counter()
-                elif not self.completed and not self.has_length:
-                    self._note_body(body)
-        elif message["type"] == "http.response.start":
-            self._note_start(message)
+        try:
+            if message["type"] == "http.response.body":
+                body = message.get("body", b"")
+                if not message.get("more_body"):
+                    self.completed = True
+                if body:
+                    self.body_bytes += len(body)
+                    if self.stream is not None:
+                        self._note_events(body)
+                    elif not self.first_byte:
+                        self.first_byte = time.perf_counter()
+                    elif not self.completed and not self.has_length:
+                        self._note_body(body)
+            elif message["type"] == "http.response.start":
+                self._note_start(message)
+        except Exception as error:  # noqa: BLE001 - a fault of ours, or of the message, is not the app's to see here
+            self._seen.fault(error)
         return self._send(message)
 
     def _note_start(self, message: Message) -> None:
@@ -237,13 +240,17 @@ class HttpExchange:
 
     def start_span(self) -> None:
         """Make this request's span, active in the request's context."""
-        scope = self.scope
-        method = scope["method"]
-        self.span = span = self._seen.tracing.start_request(method, scope["headers"])
-        self.own_span = True
-        span.set_tag("span.kind", "server")
-        span.set_tag("component", "streaming_dd")
-        span.set_tag("http.method", method)
+        method = self.scope["method"]
+        try:
+            span = self._seen.tracing.start_request(method, self.scope["headers"])
+            span.set_tag("span.kind", "server")
+            span.set_tag("component", "streaming_dd")
+            span.set_tag("http.method", method)
+        except Exception as fault:  # noqa: BLE001 - a request without a span is better than none
+            self._seen.fault(fault)
+        else:
+            self.span = span
+            self.own_span = True
 
     def watch_task(self, app: str, model: str, instance: Any, run_span: Any) -> None:
         """Note which task this request's stream shows; called by the coordinator's hooks in the request's context."""
@@ -265,6 +272,12 @@ class HttpExchange:
         What is to be counted and logged is left to the recorder's thread: the request is not kept waiting for it.
         """
         self.ended = time.perf_counter()
+        try:
+            self._close(error)
+        except Exception as fault:  # noqa: BLE001 - the request is served, whatever fails here
+            self._seen.fault(fault)
+
+    def _close(self, error: BaseException | None) -> None:
         if error is not None or self.outcome is not None or self.gone or not self.completed:
             self._close_badly(error)
         if self._pump is not None:

@@ -120,8 +120,14 @@ class Recorder:
         try:
             step(*arguments)
         except Exception as error:  # noqa: BLE001 - the thread must go on for the other steps
-            self.metrics.drop("internal_error", f"streaming_dd failed in its background thread: {error!r}")
-            say("internal", f"streaming_dd failed in its background thread: {error!r}", exc_info=True)
+            self.fault(error)
+
+    def fault(self, error: Exception) -> None:
+        """Count a fault of this package's own, and say where it was; the application never sees it."""
+        self.metrics.drop(
+            "internal_error", f"streaming_dd failed, the application is not affected: {error!r}"
+        )
+        say("internal", f"streaming_dd failed, the application is not affected: {error!r}", exc_info=True)
 
     def _count_clients(self) -> None:
         self.tasks.clients_of = self.traffic.clients_by_instance() if self.traffic.clients else None

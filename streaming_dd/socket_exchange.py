@@ -93,6 +93,12 @@ class SocketExchange:
 
     def close(self, error: BaseException | None) -> None:
         """Record the WebSocket's end."""
+        try:
+            self._close(error)
+        except Exception as fault:  # noqa: BLE001 - the connection was served, whatever fails here
+            self._seen.fault(fault)
+
+    def _close(self, error: BaseException | None) -> None:
         self._uncount()
         if error is None or self._gone:
             outcome: StreamOutcome = "completed" if self._closed or not self._gone else "client_disconnect"

@@ -92,15 +92,19 @@ class StreamCell:
         self.events = metrics.counter(catalog.STREAM_EVENTS, **self.tags)
         self.bytes = metrics.counter(catalog.STREAM_BYTES, **self.tags)
 
-    def close(self, outcome: str, milliseconds: float) -> None:
-        """Count a stream that closed."""
+    def finish(self, outcome: str, seconds: float, events: int, body_bytes: int, gap: float) -> None:
+        """Count a stream that closed, and what it sent."""
         if outcome not in self.closed:
             self.closed[outcome] = self.metrics.counter(catalog.STREAMS_CLOSED, outcome=outcome, **self.tags)
             self.durations[outcome] = self.metrics.timing(
                 catalog.STREAM_DURATION, outcome=outcome, **self.tags
             )
         self.closed[outcome].increment()
-        self.durations[outcome].record(milliseconds)
+        self.durations[outcome].record(seconds * _MS)
+        self.events.total += events
+        self.bytes.total += body_bytes
+        if gap:
+            self.gap.record(gap * _MS)
 
 
 class SocketCell:

@@ -65,6 +65,11 @@ class MemorySender:
         return [float(x) for v, t in self.samples(name) if tags.items() <= t.items() for x in v.split(":")]
 
 
+@pytest.fixture(scope="session")
+def sender_class() -> type[MemorySender]:
+    return MemorySender
+
+
 @pytest.fixture
 def sender() -> MemorySender:
     return MemorySender()

@@ -84,11 +84,9 @@ def test_without_packing_every_line_has_one_value(sender: Any) -> None:
 
 
 @given(st.lists(st.floats(min_value=0, max_value=1e12), min_size=1, max_size=3000))
-def test_no_payload_exceeds_the_limit_and_no_timing_is_lost(values: list[float]) -> None:
+def test_no_payload_exceeds_the_limit_and_no_timing_is_lost(sender_class: Any, values: list[float]) -> None:
     """Packing keeps every value, in order, in payloads that fit a datagram."""
-    from conftest import MemorySender
-
-    sender = MemorySender()
+    sender = sender_class()
     metrics = Metrics(config.load({}, environ={}), sender)
     for value in values:
         metrics.timing(RENDER, kind="a").record(value)
@@ -105,11 +103,9 @@ def test_no_payload_exceeds_the_limit_and_no_timing_is_lost(values: list[float])
     | st.binary(max_size=20)
     | st.lists(st.integers())
 )
-def test_any_tag_value_gives_exactly_one_clean_line(value: Any) -> None:
+def test_any_tag_value_gives_exactly_one_clean_line(sender_class: Any, value: Any) -> None:
     """Whatever is given as a tag value, one line goes out, and nothing in it is a separator."""
-    from conftest import MemorySender
-
-    sender = MemorySender()
+    sender = sender_class()
     metrics = Metrics(config.load({}, environ={}), sender)
     handle = metrics.lookup(ROWS, {"kind": value})
     assert handle is not None
@@ -140,7 +136,7 @@ def test_tag_values_are_cleaned_as_datadog_would(given_value: object, cleaned: s
     assert clean_tag_value(given_value) == cleaned
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, "12", object(), [1], True])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, "12", object(), [1]])
 def test_a_value_that_is_no_finite_number_is_dropped_and_counted(
     metrics: Metrics, sender: Any, value: Any
 ) -> None:
