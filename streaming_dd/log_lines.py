@@ -18,6 +18,7 @@ from typing import Any, Final
 import orjson
 
 from .config import Config
+from .notices import say
 from .redaction import MASK, SHOWN, Redactor, cut_text
 
 #: Longest line in bytes: older Agents cut at 256,000 (logs_config.max_message_size_bytes), and then it is no JSON.
@@ -207,7 +208,11 @@ class LineRenderer:
         return site
 
     def _add_ids(self, members: dict[str, Any]) -> None:
-        trace_id, span_id = self._correlation()
+        try:
+            trace_id, span_id = self._correlation()
+        except Exception as error:  # noqa: BLE001 - a fault in the tracer must not cost the line
+            say("logs.correlation", f"Log lines are written without trace ids: {error!r}")
+            return
         if trace_id != "0":
             members["dd.trace_id"] = trace_id
             members["dd.span_id"] = span_id

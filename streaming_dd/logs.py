@@ -1,8 +1,7 @@
 """The door to loguru: JSON log lines with trace ids, from loguru, the standard library and this package itself.
 
 How a line looks is in log_lines, where it goes in log_destinations, the standard library's side in log_bridge.
-State: the Logs in use, `_current`, replaced by `start` and removed by its `stop`, and an id of loguru's.
-docs/decisions/0020.
+State: the Logs in use, `_current`; replaced by `start`, removed by its `stop`. docs/decisions/0020.
 """
 
 from __future__ import annotations
@@ -38,8 +37,6 @@ LEVELS: Final = {
 }
 
 _current: Logs | None = None
-#: Id of loguru's own handler to standard error; the one that `stop` puts back has another id than the first.
-_default_handler = 0
 
 
 class Logs:
@@ -55,10 +52,10 @@ class Logs:
         self._pid = os.getpid()
         self._destinations: tuple[Destination, ...] = ()
         self._bridge: Bridge | None = None
-        self._loguru = _LoguruSink(self)
+        self._loguru: _LoguruHandler | None = None
         if self.enabled:
             self._destinations = _open(config)
-            self._loguru.install(owns_console=config.log_stdout)
+            self._loguru = _LoguruHandler(self, self._level, owns_console=config.log_stdout)
             if config.log_bridge:
                 excluded = ACCESS_LOGGERS if config.access_log else frozenset[str]()
                 self._bridge = Bridge(
@@ -149,10 +146,10 @@ class Logs:
 
     def refresh_bridge(self) -> None:
         """Install again what a later `dictConfig` or `logger.remove()` took away. Cheap; call it now and then."""
-        if self._destinations:
-            self._loguru.install(owns_console=self.config.log_stdout)
-            if self._bridge is not None:
-                self._bridge.refresh()
+        if self._loguru is not None:
+            self._loguru.install()
+        if self._bridge is not None:
+            self._bridge.refresh()
 
     def flush(self, timeout: float) -> bool:
         """Return True once every line so far was delivered, False if some cannot be within `timeout` seconds."""
@@ -168,7 +165,9 @@ class Logs:
         if self._bridge is not None:
             self._bridge.remove()
             self._bridge = None
-        self._loguru.uninstall()
+        if self._loguru is not None:
+            self._loguru.uninstall()
+            self._loguru = None
         deadline = time.monotonic() + timeout
         results = [item.stop(max(0.0, deadline - time.monotonic())) for item in self._destinations]
         return all(results)
@@ -192,36 +191,41 @@ class Logs:
             destination.after_fork_in_child()
 
 
-class _LoguruSink:
-    """Our handler in loguru, and the default handler (standard error) that it stands in for.
+class _LoguruHandler:
+    """Our handler in loguru, and loguru's default handler (standard error), muted while we own the console.
 
     The work is done in the handler's *filter*, which then says no: loguru would go on to copy and format the record
     and take its lock, for 2 us a line and a deadlock when a line is logged within a line. docs/decisions/0020.
     """
 
-    def __init__(self, logs: Logs) -> None:
+    def __init__(self, logs: Logs, level: int, *, owns_console: bool) -> None:
         self._logs = logs
+        self._level = level
+        self._lock = threading.RLock()
         self._id: int | None = None
-        self._removed_default = False
+        self._installed = True
+        self._muted = _mute_default_handler() if owns_console else None
+        self.install()
 
-    def install(self, *, owns_console: bool) -> None:
-        """Add our handler unless it is there; idempotent."""
-        if owns_console and _remove_default_handler():
-            self._removed_default = True
-        if self._id is None:
-            self._id = logger.add(
-                self, level=self._logs._level, format="", filter=self._filter, colorize=False, catch=True
-            )
+    def install(self) -> None:
+        """Add our handler unless it is there."""
+        with self._lock:
+            if self._installed and self._id is None:
+                self._id = logger.add(
+                    self, level=self._level, format="", filter=self._filter, colorize=False, catch=True
+                )
 
     def uninstall(self) -> None:
-        """Take our handler off, and bring loguru's default one back if we took it."""
-        if self._id is not None:
-            with contextlib.suppress(ValueError):
-                logger.remove(self._id)
-            self._id = None
-        if self._removed_default:
-            self._removed_default = False
-            _restore_default_handler()
+        """Take our handler off and let loguru's default one speak again."""
+        with self._lock:
+            self._installed = False
+            if self._id is not None:
+                with contextlib.suppress(ValueError):
+                    logger.remove(self._id)
+                self._id = None
+            if self._muted is not None:
+                _set_level(*self._muted)
+                self._muted = None
 
     def _filter(self, record: Any) -> bool:
         self._logs.write_loguru(record)
@@ -231,26 +235,38 @@ class _LoguruSink:
         """Satisfy loguru; the filter lets nothing come here."""
 
     def stop(self) -> None:
-        """Learn that somebody called `logger.remove()`; loguru holds its lock here, so nothing else is done."""
+        """Come back after `logger.remove()` or `logger.configure(handlers=...)`: they mean the user's own handlers.
+
+        loguru holds its lock while it calls this, so another thread adds the handler, once the lock is free.
+        """
         self._id = None
+        if self._installed:
+            with contextlib.suppress(RuntimeError):  # the interpreter is shutting down
+                threading.Thread(target=self.install, name="streaming-dd-loguru", daemon=True).start()
 
 
-# --- loguru's default handler ----------------------------------------------------------------------------------
+def _mute_default_handler() -> tuple[Any, int] | None:
+    """Mute handler 0 if it is loguru's own, and return it with its level.
+
+    It is not removed: an app that says `logger.remove(0)` after us would get a ValueError.
+    """
+    core = getattr(logger, "_core", None)
+    handler = getattr(core, "handlers", {}).get(0)
+    autoinit = getattr(getattr(loguru, "_defaults", None), "LOGURU_AUTOINIT", True)
+    if handler is None or not autoinit or not hasattr(handler, "_levelno"):
+        return None  # then 0 is the user's own, or is gone
+    level = handler.levelno
+    _set_level(handler, sys.maxsize)
+    return handler, level
 
 
-def _remove_default_handler() -> bool:
-    if not getattr(getattr(loguru, "_defaults", None), "LOGURU_AUTOINIT", True):
-        return False  # then 0 is the id of a handler of the user's
-    with contextlib.suppress(ValueError):
-        logger.remove(_default_handler)
-        return True
-    return False
+def _set_level(handler: Any, level: int) -> None:
+    handler._levelno = level
+    logger.remove(logger.add(_no_sink, level=sys.maxsize))  # makes loguru compute its lowest level anew
 
 
-def _restore_default_handler() -> None:
-    global _default_handler
-    if sys.stderr is not None:
-        _default_handler = logger.add(sys.stderr)
+def _no_sink(message: str) -> None:
+    """Write nothing."""
 
 
 # --- the one in use --------------------------------------------------------------------------------------------
