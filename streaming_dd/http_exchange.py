@@ -208,13 +208,12 @@ class HttpExchange:
             gap = now - self.last_event
             if gap > self.gap:
                 self.gap = gap
-            if self.stalled:
-                self.stalled = False
         else:
             self.first_byte = self.first_byte or now
             if self.stream is not None:
                 self.stream.first_event.record((now - self.started) * _MS)
         self.last_event = now
+        self.stalled = False
         self.events += body.count(b"\n\n") or body.count(b"\r\n\r\n") or 1
 
     def note_stall(self, now: float, limit: float) -> None:

@@ -170,8 +170,10 @@ class Metrics:
         wake: Callable[[], None] = lambda: None,
     ) -> None:
         self.config = config
-        self.sender: Sender = sender if sender is not None else AgentSender(config)
         self.enabled = config.enabled and config.metrics_enabled
+        if sender is None:
+            sender = AgentSender(config) if self.enabled else NoSender()
+        self.sender: Sender = sender
         self._clock = clock
         self._wake = wake
         self._lock = threading.Lock()
@@ -345,8 +347,7 @@ class Metrics:
         self._flush(final=True)
 
     def _flush(self, *, final: bool) -> None:
-        if not self.enabled:
-            return
+        # With metrics switched off, timings are still taken out of their lists, and totals kept for pull endpoints.
         with self._flush_lock:
             started = time.perf_counter()
             for reason, count in list(self.dropped.items()):
@@ -367,7 +368,8 @@ class Metrics:
                     self._flush_timing(payloads, head, handle)
                 elif handle.value is not None:
                     payloads.add(head, b"%.10g" % (0.0 if final else handle.value), handle.tail)
-            self._send(payloads.finish())
+            if self.enabled:
+                self._send(payloads.finish())
             self._flush_time.record((time.perf_counter() - started) * 1000)
 
     def _sample_gauges(self) -> None:
@@ -497,6 +499,24 @@ class Packer:
         if self._lines:
             self._close()
         return self._payloads
+
+
+class NoSender:
+    """Send nothing: metrics are switched off."""
+
+    payload_limit = UDP_PAYLOAD
+    tags: tuple[str, ...] = ()
+    suffix = ""
+
+    def send(self, payload: bytes) -> bool:
+        """Take the payload and forget it."""
+        return True
+
+    def service_check(self, name: str, status: int, tags: list[str], message: str) -> None:
+        """Forget the service check."""
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 class AgentSender:
