@@ -63,7 +63,8 @@ class Destination:
         self._leave = threading.Event()
         self._thread: threading.Thread | None = None
         self._in_flight = 0
-        self._hurried = False
+        self._hurried = False  # do not wait for further lines
+        self._last_chance = False  # somebody waits for a flush: no slow attempts
 
     # --- the caller's side: never blocks, never raises ------------------------------------------------------
 
@@ -75,7 +76,10 @@ class Destination:
             return
         self._lines.append(line)
         self._bytes += len(line)
-        if self._asleep or urgent or waiting == self._limit // 2:
+        if urgent or waiting == self._limit // 2:
+            self._hurried = True
+            self._wake()
+        elif self._asleep:
             self._wake()
 
     def put_many(self, lines: list[bytes]) -> None:
@@ -213,7 +217,7 @@ class Destination:
                     self._tokens.get()
                 self._asleep = False
                 continue
-            if not self._flushes:
+            if not self._flushes and not self._hurried:
                 self._wait(BATCH_DELAY)
             if leave.is_set():
                 return
@@ -232,7 +236,8 @@ class Destination:
 
     def _drain(self) -> bool:
         requests = [self._flushes.popleft() for _ in range(len(self._flushes))]
-        self._hurried = bool(requests)
+        self._hurried = False
+        self._last_chance = bool(requests)
         left = len(self._lines)
         delivered = True
         while left > 0 and delivered:
@@ -455,7 +460,7 @@ class AgentTcp(Destination):
         if self._socket is not None and self._alive(self._socket):
             return self._socket
         self.close()
-        if self._hurried and self._failures and time.monotonic() - self._failed_at < 5.0:
+        if self._last_chance and self._failures and time.monotonic() - self._failed_at < 5.0:
             return None
         try:
             self._socket = socket.create_connection(self.address, timeout=self.CONNECT_TIMEOUT)

@@ -324,7 +324,7 @@ def configure(
 
 def _open(config: Config) -> tuple[Destination, ...]:
     destinations: list[Destination] = []
-    if config.log_stdout:
+    if config.log_stdout and sys.stdout is not None:
         destinations.append(Stdout(config.log_queue))
     if config.log_file:
         destinations.append(
