@@ -169,11 +169,84 @@ def _trace_url(value: Any) -> str:
     return text
 
 
+def _path_prefix(value: Any) -> str:
+    text = _text(value).rstrip("/")
+    if text and not re.match(r"(/[A-Za-z0-9._~-]+)+\Z", text):
+        raise ValueError("write a path such as '/internal', or '' for none")
+    return text
+
+
+def _endpoints(value: Any) -> tuple[str, ...]:
+    chosen = _texts(value)
+    if not set(chosen) <= {"health", "stats", "metrics"}:
+        raise ValueError("write some of 'health', 'stats', 'metrics'")
+    return chosen
+
+
+def _check_names(value: Any) -> tuple[str, ...]:
+    names = _texts(value)
+    for name in names:
+        if not re.match(r"[a-z][a-z0-9_.]*\Z", name):
+            raise ValueError(f"write names of health checks, such as ['redis']; {name!r} is none")
+    return names
+
+
+def _required_check_names(value: Any) -> tuple[str, ...]:
+    names = _check_names(value)
+    if "agent" in names:
+        raise ValueError("leave 'agent' out: an application without its Agent is healthy")
+    return names
+
+
+def _bearer_token(value: Any) -> str:
+    text = _text(value)
+    if text and not re.match(r"[!-~]+\Z", text):
+        raise ValueError("write a token of printable ASCII characters without spaces")
+    return text
+
+
+def _function(value: Any) -> Any:
+    """A callable, or the dotted path of one, resolved where it is used."""
+    if callable(value) or value == "":
+        return value
+    if isinstance(value, str) and re.match(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+\Z", value.strip()):
+        return value.strip()
+    raise ValueError("write a function, or its dotted path such as 'reports.access.may_see_stats'")
+
+
+def _buckets(value: Any) -> tuple[float, ...]:
+    hint = "write upper bounds in seconds, rising, such as [0.1, 1, 10]"
+    parts = _texts(value) if isinstance(value, str) else value
+    try:
+        bounds = tuple(float(part) for part in parts)
+    except (TypeError, ValueError):
+        raise ValueError(hint) from None
+    if not 1 <= len(bounds) <= 100 or any(not 0 < bound < float("inf") for bound in bounds):
+        raise ValueError(hint)
+    if list(bounds) != sorted(set(bounds)):
+        raise ValueError(hint)
+    return bounds
+
+
+def without_credentials(url: str) -> str:
+    """Return a URL that may be shown: without user, password and query."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return "***"
+    credentials, at, place = rest.rpartition("@")
+    return f"{scheme}://{'***' if credentials else ''}{at}{place.partition('?')[0]}"
+
+
 # --- the settings ---------------------------------------------------------------------------------------------
 
 
-def setting(default: Any, parse: Parser, help: str, *, env: str = "", secret: bool = False) -> Any:
-    """Declare one setting; `env` names the Datadog variable that it is known by, where there is one."""
+def setting(
+    default: Any, parse: Parser, help: str, *, env: str = "", secret: bool | Callable[[str], str] = False
+) -> Any:
+    """Declare one setting; `env` names the Datadog variable that it is known by, where there is one.
+
+    A `secret` is shown as `***`, or as the given function shows it.
+    """
     return field(default=default, metadata={"parse": parse, "help": help, "env": env, "secret": secret})
 
 
@@ -257,6 +330,55 @@ class Config:
 
     # shutdown
     shutdown_timeout: float = setting(2.0, _number(0, 60), "Most seconds that the last flush may take.")
+
+    # endpoints
+    endpoints_enabled: bool = setting(True, _boolean, "Serve /health, /stats and /metrics.")
+    endpoints_prefix: str = setting("", _path_prefix, "Path before them, such as '/internal'.")
+    endpoints_replace: tuple[str, ...] = setting(
+        (), _endpoints, "Those to serve also where the app has its own: health, stats, metrics."
+    )
+    endpoints_recorded: bool = setting(
+        False, _boolean, "Count, trace and log the requests to the endpoints too."
+    )
+    health_timeout: float = setting(2.0, _number(0.05, 60), "Seconds that one health check may take.")
+    health_cache: float = setting(3.0, _number(0, 60), "Seconds for which the result of a run is answered.")
+    health_interval: float = setting(
+        15.0, _number(0, 3600), "Seconds between two runs when nobody asks; 0 runs them only when asked."
+    )
+    health_required: tuple[str, ...] = setting(
+        (), _required_check_names, "Optional health checks to require, such as ['redis']."
+    )
+    health_optional: tuple[str, ...] = setting(
+        (), _check_names, "Health checks that are reported, but do not make the app unhealthy."
+    )
+    health_skip: tuple[str, ...] = setting((), _check_names, "Health checks to leave out.")
+    health_loop_lag: float = setting(
+        1.0, _number(0.01, 60), "Seconds that the event loop may be held before it counts as unhealthy."
+    )
+    health_disk_free: int = setting(
+        104_857_600, _integer(0), "Bytes that must be free where the log file is."
+    )
+    redis_url: str = setting(
+        "", _text, "Redis server to check; empty checks none.", env="REDIS_URL", secret=without_credentials
+    )
+    stats_token: str = setting(
+        "", _bearer_token, "Bearer token for /stats and the details of /health.", secret=True
+    )
+    stats_permission: Callable[..., Any] | str = setting(
+        "", _function, "Function of the ASGI scope, or its dotted path, that says who may read /stats."
+    )
+    prometheus_enabled: bool = setting(True, _boolean, "Serve /metrics where prometheus-client is installed.")
+    prometheus_token: str = setting(
+        "", _bearer_token, "Bearer token for /metrics; empty asks for none.", secret=True
+    )
+    prometheus_worker: bool = setting(
+        False, _boolean, "Label every series of /metrics with the worker that answered."
+    )
+    prometheus_buckets: tuple[float, ...] = setting(
+        (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600, 1800, 3600),
+        _buckets,
+        "Upper bounds of the histograms of timers, in seconds.",
+    )
 
     #: Where each value came from: field name -> 'argument', 'Django settings', 'environment NAME' or 'default'.
     origins: Mapping[str, str] = field(
@@ -374,10 +496,12 @@ def describe(config: Config) -> list[tuple[str, str, str, str]]:
     rows = []
     for name, item in _FIELDS.items():
         value = getattr(config, name)
-        shown = (
-            "***"
-            if item.metadata["secret"] and value
-            else repr(list(value) if isinstance(value, tuple) else value)
-        )
+        mask = item.metadata["secret"]
+        if mask and value:
+            shown = repr(mask(value)) if callable(mask) else "***"
+        elif callable(value):
+            shown = repr(f"{value.__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}")
+        else:
+            shown = repr(list(value) if isinstance(value, tuple) else value)
         rows.append((setting_name(name), shown, config.origins.get(name, "default"), item.metadata["help"]))
     return rows

@@ -12,11 +12,12 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 from . import logs as logs_door
 from . import tracing, worker
 from .config import Config, django_settings, load
+from .log_destinations import Destination
 from .logs import Logs
 from .metrics import Metrics, Sender
 from .notices import say
@@ -31,6 +32,7 @@ _ROUND: Final = 0.2
 _BRIDGE_CHECK: Final = 10.0
 
 Job = Callable[[float], None]
+Part = TypeVar("Part")
 
 
 class Recorder:
@@ -56,6 +58,16 @@ class Recorder:
         self.tasks = TaskBoard(config, self.metrics, self.tracing, self.logs)
         #: Called in every round of the background thread with the monotonic time.
         self.jobs: list[Job] = []
+        #: Sections of /stats beside its own: name -> what returns JSON values. Called off the event loop.
+        self.stats_sections: dict[str, Callable[[], object]] = {}
+        self._parts: dict[Any, Any] = {}
+
+    def part(self, kind: Callable[[Recorder], Part]) -> Part:
+        """Return this recorder's one object of a module above (its Health, its Stats), made by the first call."""
+        with _lock:
+            if kind not in self._parts:
+                self._parts[kind] = kind(self)
+            return cast(Part, self._parts[kind])
 
     # --- the thread -----------------------------------------------------------------------------------------
 
@@ -196,8 +208,19 @@ class Recorder:
         self.tasks.after_fork()
 
 
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """Where a test has everything go, and the settings that win over every other meanwhile."""
+
+    settings: Mapping[str, Any]
+    sender: Sender | None = None
+    log_destination: Destination | None = None
+
+
 #: The recorder of this process; read it through `get()`.
 current: Recorder | None = None
+#: In force while a test captures: every `configure()` obeys it, also one that the tested application calls.
+redirect: Redirect | None = None
 _lock = threading.RLock()
 _hooks_installed = False
 
@@ -221,6 +244,9 @@ def configure(*, sender: Sender | None = None, **settings: Any) -> Recorder:
     Raises ConfigError, naming the setting and what to write. Calling it again replaces the configuration.
     """
     global current
+    if redirect is not None:
+        settings = {**settings, **redirect.settings}
+        sender = redirect.sender or sender
     config = load(settings, django=django_settings())
     with _lock:
         previous = current
@@ -228,6 +254,8 @@ def configure(*, sender: Sender | None = None, **settings: Any) -> Recorder:
         if previous is not None:
             previous.close()
         current = Recorder(config, sender)
+        if redirect is not None and redirect.log_destination is not None and current.logs is not None:
+            current.logs.add(redirect.log_destination)
         _install_process_hooks()
         return current
 
