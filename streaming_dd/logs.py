@@ -133,6 +133,10 @@ class Logs:
 
     # --- state ----------------------------------------------------------------------------------------------
 
+    def add(self, destination: Destination) -> None:
+        """Write every line from now on to `destination` too."""
+        self._destinations = (*self._destinations, destination)
+
     @property
     def dropped(self) -> dict[str, int]:
         """Lines dropped since the start, by reason; a line is counted for each destination that it missed."""
