@@ -1,6 +1,7 @@
 """`streaming-dd assets`: list, render, lint, diff, push, pull. No state.
 
-Exit codes: 0 all is well, 1 something differs or failed, 2 the command cannot run as it was given.
+Exit codes: 0 all is well, 1 something differs or failed. What keeps a command from running (options, keys, no network)
+is raised, and ends with 2 in `cli.py`.
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import AccountError, AssetError, ConfigError
+from ..errors import AssetError
 from .options import THRESHOLDS, Options
 
 DEFAULT_DIRECTORY = Path("dd-agent")
-OK, PROBLEMS, USAGE = 0, 1, 2
+OK, PROBLEMS = 0, 1
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    """Add the command to an argparse program; each action sets `run`, a function of the arguments."""
+    """Add the command to an argparse program; each action sets `handler`, a function of the arguments."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "assets", help="dashboards, monitors and SLOs: render, check, compare, send to Datadog"
     )
@@ -27,7 +28,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
     def action(name: str, run: Callable[[argparse.Namespace], int], help: str) -> argparse.ArgumentParser:
         made: argparse.ArgumentParser = actions.add_parser(name, help=help, description=help)
-        made.set_defaults(run=_guarded(run))
+        made.set_defaults(handler=run)
         return made
 
     listing = action("list", run_list, "List the dashboards, monitors and SLOs, or the thresholds.")
@@ -111,22 +112,6 @@ def options_of(arguments: argparse.Namespace) -> Options:
         thresholds=thresholds,
         **operation,
     )
-
-
-def _guarded(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
-    """Turn our errors into a line on stderr and an exit code."""
-
-    def guarded(arguments: argparse.Namespace) -> int:
-        try:
-            return run(arguments)
-        except (AssetError, ConfigError) as error:
-            sys.stderr.write(f"streaming-dd assets: {error}\n")
-            return USAGE
-        except AccountError as error:
-            sys.stderr.write(f"streaming-dd assets: {error}\n")
-            return PROBLEMS
-
-    return guarded
 
 
 def _say(text: str) -> None:
@@ -300,15 +285,3 @@ def _sound(options: Options) -> Options:
     if problems:
         raise AssetError("\n".join(["with these options the assets would be wrong:", *map(str, problems)]))
     return options
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command by itself: `python -m streaming_dd.assets.command assets lint`."""
-    parser = argparse.ArgumentParser(prog="streaming-dd")
-    add_parser(parser.add_subparsers(required=True, metavar="COMMAND"))
-    arguments = parser.parse_args(argv)
-    return int(arguments.run(arguments))
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -15,7 +15,7 @@ from ..errors import AssetError
 from . import lint_dashboards, lint_monitors, lint_queries
 from .lint_queries import Finding, Known
 from .options import Options
-from .rendering import REFERENCE, Asset, resolved
+from .rendering import REFERENCE, Asset, Kind, render, resolved
 from .schema import violations
 
 Json = dict[str, Any]
@@ -67,16 +67,16 @@ def lint(assets: Iterable[Asset], options: Options | None = None, *, strict: boo
     """Check assets together. `strict` refuses metrics of others too, which our own assets never ask for."""
     assets = list(assets)
     known = Known(options or Options(), strict)
+    names = {(asset.kind, asset.name) for asset in (assets if strict else [*assets, *render(options)])}
     problems = [
         Problem(asset.path, path, rule, message)
         for asset in assets
-        for path, rule, message in _asset(asset, assets, known)
+        for path, rule, message in _asset(asset, names, known)
     ]
     return problems + list(_duplicates(assets))
 
 
-def _asset(asset: Asset, assets: list[Asset], known: Known) -> Iterator[Finding]:
-    names = {(other.kind, other.name) for other in assets}
+def _asset(asset: Asset, names: set[tuple[Kind, str]], known: Known) -> Iterator[Finding]:
     lost = [reference for reference in sorted(asset.references()) if reference not in names]
     for kind, name in lost:
         yield "", "reference", f"there is no {kind} {name!r} to refer to"
@@ -145,11 +145,11 @@ def asset_of(name: str, text: str) -> Asset:
         raise AssetError(f"{name}: expected a JSON object")
     stem = re.sub(r"[^a-z0-9-]+", "-", name.rpartition("/")[2].removesuffix(".json").lower())
     if "widgets" in document:
-        return Asset("dashboard", stem, document)
+        return Asset("dashboard", stem, document, name)
     if ("thresholds" in document and "query" not in document) or isinstance(document.get("query"), dict):
-        return Asset("slo", stem, document)
+        return Asset("slo", stem, document, name)
     if "query" in document:
-        return Asset("monitor", stem, document)
+        return Asset("monitor", stem, document, name)
     raise AssetError(
         f"{name}: neither a dashboard ('widgets'), nor a monitor ('query'), nor an SLO ('thresholds')"
     )

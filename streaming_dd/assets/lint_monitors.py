@@ -51,7 +51,7 @@ def check(document: Json, known: Known) -> Iterator[Finding]:
     if priority is not None and not 1 <= priority <= 5:
         yield "priority", "priority", f"{priority} is outside 1 (highest) to 5"
     try:
-        query = parse_monitor(_plain(document["query"]), document["type"])
+        query = parse_monitor(plain(document["query"]), document["type"])
     except QueryError as error:
         yield "query", "query-syntax", str(error)
         return
@@ -61,7 +61,7 @@ def check(document: Json, known: Known) -> Iterator[Finding]:
     yield from _message(document, query)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Put an id in the place of symbols outside of quotes, where the grammar wants one."""
     return REFERENCE.sub(lambda found: "1" if found[1] == "monitor" else found[0], text)
 

@@ -17,6 +17,17 @@ Json = dict[str, Any]
 APP = ("env", "service")
 KIND = ("env", "service", "app", "model")
 ROUTE = ("env", "service", "route")
+AREAS = {
+    "task": "tasks",
+    "tasks": "tasks",
+    "request": "requests",
+    "time": "requests",
+    "client": "streams",
+    "loop": "capacity",
+    "telemetry": "telemetry",
+    "no": "health",
+}
+"""The tag `area` of a monitor, by the first word of its name."""
 
 
 def build(options: Options) -> dict[str, Json]:
@@ -60,7 +71,7 @@ def task_error_rate(options: Options) -> Json:
         f"{options.threshold('task-error-rate.minimum')} successes are added to every window, so that one failure among "
         "a few tasks stays calm.",
         first=[
-            "Open *Streaming tasks*, chart *Failed by error*: is it one error type or many?",
+            "Open *Streaming: tasks*, chart *Failed by error*: is it one error type or many?",
             "Open a failed trace of `task.run` there; its log lines and stack are beside it.",
             "Compare with the last deployment: group by `version`.",
         ],
@@ -85,7 +96,7 @@ def request_error_rate(options: Options) -> Json:
         first=[
             "Open *Streaming overview*, list *Request errors by route*: one route or all?",
             "All routes: look at the health checks (database, cache) and at the last deployment.",
-            "One route: open its failed traces in *Streaming APM*.",
+            "One route: open its failed traces in *Streaming: APM*.",
         ],
     )
 
@@ -105,7 +116,7 @@ def time_to_first_byte(options: Options) -> Json:
         means="The 95th percentile of the time to the first byte of `{{route.name}}` is {{value}} ms over 10 minutes. "
         "For a stream this is its latency; its length does not enter.",
         first=[
-            "Open *Streaming capacity*, chart *Lag*: a held event loop slows every route at once.",
+            "Open *Streaming: capacity*, chart *Lag*: a held event loop slows every route at once.",
             "Open slow traces of the route: where does the time go before the first byte?",
             "Compare requests per second with an hour ago: load or code?",
         ],
@@ -128,8 +139,8 @@ def task_duration(options: Options) -> Json:
         means="The 95th percentile of the duration of {{model.name}} ({{app.name}}) in the last hour is {{value}} % "
         "above the same hour of last week. Only completed tasks are looked at.",
         first=[
-            "Open *Streaming tasks*, group *Time*: CPU, queue or waiting?",
-            "More queue time: too many tasks at once, see *Streaming capacity*.",
+            "Open *Streaming: tasks*, group *Time*: CPU, queue or waiting?",
+            "More queue time: too many tasks at once, see *Streaming: capacity*.",
             "More waiting: follow a slow trace to the database or the service it waits for.",
         ],
     )
@@ -189,7 +200,7 @@ def tasks_not_completing(options: Options) -> Json:
             options,
             "In {{service.name}} at least one task was active for 30 minutes without a break, and none completed.",
             [
-                "Open *Streaming tasks*: failed, cancelled or hanging?",
+                "Open *Streaming: tasks*: failed, cancelled or hanging?",
                 "Hanging: chart *Stalls by reason*, then the log lines `task stalled`.",
                 "If your tasks usually take longer than 30 minutes, widen both parts of this monitor.",
             ],
@@ -217,7 +228,7 @@ def client_disconnects(options: Options) -> Json:
         means="The share of streams of {{service.name}} that the client closed before the end rose by {{value}} percentage "
         "points within an hour.",
         first=[
-            "Open *Streaming streams*: did the time to the first event or the longest gap grow as well?",
+            "Open *Streaming: streams*: did the time to the first event or the longest gap grow as well?",
             "All lifetimes nearly equal: a proxy cuts them. Compare with its idle timeout, send heartbeats.",
             "Was the page deployed? Its EventSource may close too early.",
         ],
@@ -237,7 +248,7 @@ def loop_lag(options: Options) -> Json:
         priority=3,
         means="Every request, stream and task of {{service.name}} waits: timers run {{value}} ms late (95th percentile).",
         first=[
-            "Open *Streaming capacity*, list *Blocked by*: it names the line of code that does not await.",
+            "Open *Streaming: capacity*, list *Blocked by*: it names the line of code that does not await.",
             "No single line: the process has more work than one core does, add workers.",
             "Move blocking calls to `asyncio.to_thread`.",
         ],
@@ -259,7 +270,7 @@ def telemetry_dropped(options: Options) -> Json:
         means="{{value}} samples and log lines of {{service.name}} were dropped in 10 minutes rather than slow the "
         "application down.",
         first=[
-            "Open *Streaming capacity*, chart *Dropped*: the tag `reason` says why.",
+            "Open *Streaming: capacity*, chart *Dropped*: the tag `reason` says why.",
             "`agent`: run `streaming-dd doctor` on the host, is the Agent up, its socket there?",
             "`series`: a tag has too many values, find it in the metrics explorer.",
         ],
@@ -370,7 +381,7 @@ def _metric_monitor(
         "type": "query alert",
         "query": f"{query} {comparator} {levels['critical']}",
         "message": _message(options, means, first),
-        "tags": [f"area:{name.partition('-')[0]}"],
+        "tags": [f"area:{AREAS[name.partition('-')[0]]}"],
         "priority": priority,
         "options": {
             "thresholds": levels,
@@ -434,13 +445,8 @@ def _slow(query: str, window: str) -> str:
 
 def _message(options: Options, means: str, first: Sequence[str]) -> str:
     steps = "\n".join(f"{number}. {step}" for number, step in enumerate(first, 1))
-    lines = [
-        f"{{{{#is_alert}}}}**{means}**{{{{/is_alert}}}}",
-        f"{{{{#is_warning}}}}{means}{{{{/is_warning}}}}",
-        f"{{{{#is_no_data}}}}**{means}**{{{{/is_no_data}}}}",
-        "{{#is_recovery}}It is over.{{/is_recovery}}",
-        "",
-        "What to do first:",
-        steps,
-    ]
-    return "\n".join([*lines, "", options.notify] if options.notify else lines)
+    text = (
+        f"{{{{^is_recovery}}}}**{means}**\n\nWhat to do first:\n\n{steps}{{{{/is_recovery}}}}\n"
+        "{{#is_recovery}}It is over.{{/is_recovery}}"
+    )
+    return f"{text}\n\n{options.notify}" if options.notify else text

@@ -28,16 +28,17 @@ DASHBOARDS = {"overview": overview, "tasks": tasks, "streams": streams, "capacit
 
 @dataclass(frozen=True)
 class Asset:
-    """A dashboard, monitor or SLO: its name here and its document for Datadog."""
+    """A dashboard, monitor or SLO: its name here and its document for Datadog. `file`: where it was read from."""
 
     kind: Kind
     name: str
     document: Json
+    file: str = ""
 
     @property
     def path(self) -> str:
-        """Where it lies below `dd-agent/`."""
-        return f"{FOLDERS[self.kind]}/{self.name}.json"
+        """Where it lies: below `dd-agent/` unless it was read from elsewhere."""
+        return self.file or f"{FOLDERS[self.kind]}/{self.name}.json"
 
     @property
     def title(self) -> str:

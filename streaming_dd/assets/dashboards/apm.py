@@ -14,7 +14,7 @@ RESOURCE = ("resource_name",)
 def build(options: Options) -> w.Json:
     """Return the dashboard."""
     return w.dashboard(
-        "Streaming APM",
+        "Streaming: APM",
         "Requests, streams and task runs as APM sees them: hits, errors, latency, traces and their logs.",
         variables(options),
         _operation(options, "Task runs", TASK_RUN),

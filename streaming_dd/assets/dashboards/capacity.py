@@ -12,7 +12,7 @@ from .common import BYTES, MILLISECONDS, PER_SECOND, PERCENT, SECONDS, variables
 def build(options: Options) -> w.Json:
     """Return the dashboard."""
     return w.dashboard(
-        "Streaming capacity",
+        "Streaming: capacity",
         "How many servers do we need? Tasks per second, duration, concurrency, CPU and memory per task.",
         variables(options, "app", "model"),
         _servers(options),

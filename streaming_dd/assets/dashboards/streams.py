@@ -12,7 +12,7 @@ from .common import BYTES, MILLISECONDS, PER_SECOND, PERCENT, variables
 def build(options: Options) -> w.Json:
     """Return the dashboard."""
     return w.dashboard(
-        "Streaming streams",
+        "Streaming: streams",
         "Server-Sent Events and WebSockets: clients, lifetimes, first event, gaps, disconnects.",
         variables(options, "app", "model"),
         _clients(options),

@@ -14,7 +14,7 @@ KINDS = ("app", "model")
 def build(options: Options) -> w.Json:
     """Return the dashboard."""
     return w.dashboard(
-        "Streaming tasks",
+        "Streaming: tasks",
         "Long asyncio tasks by app and model: rates, outcomes, durations, queue time, CPU, stalls.",
         variables(options, "app", "model"),
         _now(options),
