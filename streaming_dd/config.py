@@ -364,7 +364,7 @@ class Config:
     stats_token: str = setting(
         "", _bearer_token, "Bearer token for /stats and the details of /health.", secret=True
     )
-    stats_permission: Callable[..., Any] | str = setting(
+    stats_permission: Callable[..., Any] | str = setting(  # noqa: RUF009 - it is a field
         "", _function, "Function of the ASGI scope, or its dotted path, that says who may read /stats."
     )
     prometheus_enabled: bool = setting(True, _boolean, "Serve /metrics where prometheus-client is installed.")

@@ -45,6 +45,8 @@ _FORBIDDEN = re.compile(r"[^\w\-:./{}<>*]+")
 _UNDERSCORES = re.compile(r"__+")
 
 GaugeSource = Callable[[], Iterable[tuple["Gauge", float]]]
+#: Is given the values of a timing at each flush: finite numbers, in the metric's unit.
+Observer = Callable[[list[float]], None]
 
 
 def clean_tag_value(value: object) -> str:
@@ -95,7 +97,7 @@ class Counter:
 class Timing:
     """A timer (milliseconds), histogram or distribution: every value goes out, none is sampled away."""
 
-    __slots__ = ("_metrics", "count", "metric", "sum", "tags", "tail", "values")
+    __slots__ = ("_metrics", "count", "metric", "observers", "sum", "tags", "tail", "values")
 
     def __init__(
         self, metrics: Metrics, metric: Metric, tags: tuple[tuple[str, str], ...], tail: bytes
@@ -108,6 +110,7 @@ class Timing:
         #: How many values were flushed, and their sum; for pull endpoints.
         self.count = 0
         self.sum = 0.0
+        self.observers: tuple[Observer, ...] = ()
 
     def record(self, value: float) -> None:
         """Record one value, in the metric's unit (milliseconds for a timer)."""
@@ -115,6 +118,11 @@ class Timing:
         values.append(value)
         if len(values) >= _WAKE_AT:
             self._metrics.crowded(self)
+
+    def observe(self, observer: Observer | None) -> None:
+        """Give the values of later flushes to `observer` too."""
+        if observer is not None:
+            self.observers = (*self.observers, observer)
 
 
 class Gauge:
@@ -182,6 +190,7 @@ class Metrics:
         self._cache: dict[tuple[object, ...], Handle | None] = {}
         self._series: dict[Metric, int] = {}
         self._gauge_sources: list[GaugeSource] = []
+        self._observed_by: list[Callable[[Timing], Observer | None]] = []
         self._backlog: deque[bytes] = deque()
         self._constant = ",".join([*self.sender.tags])
         self.dropped: dict[str, int] = {}
@@ -271,8 +280,24 @@ class Metrics:
         if metric.kind in ("count", "gauge"):
             kind = Counter if metric.kind == "count" else Gauge
         handle: Handle = kind(self, metric, pairs, self._tail(metric, pairs))
+        if isinstance(handle, Timing):
+            if not self.config.enabled:
+                handle.values = _Nothing()  # nobody would ever take the values out again
+            for observed_by in self._observed_by:
+                handle.observe(observed_by(handle))
         self._handles[(metric, pairs)] = handle
         return handle
+
+    def observe_timings(self, observed_by: Callable[[Timing], Observer | None]) -> None:
+        """Have the values of each timing, at every flush, also given to what `observed_by` returns for it, if anything.
+
+        That costs nothing where values are recorded. The observers are called in the flushing thread.
+        """
+        with self._lock:
+            self._observed_by.append(observed_by)
+            for handle in self._handles.values():
+                if isinstance(handle, Timing):
+                    handle.observe(observed_by(handle))
 
     def _tail(self, metric: Metric, pairs: tuple[tuple[str, str], ...]) -> bytes:
         """Everything behind the values: type, tags, origin."""
@@ -393,9 +418,15 @@ class Metrics:
         counter.last_line = now
 
     def _flush_timing(self, payloads: Packer, head: bytes, timing: Timing) -> None:
+        batch = self._take(timing)
+        if batch:
+            payloads.add_many(head, batch, timing.tail)
+
+    def _take(self, timing: Timing) -> list[float]:
+        """Take the values recorded so far out of a timing, and return those that are finite numbers."""
         values = timing.values
         if not values:
-            return
+            return []
         batch = values[:]
         del values[: len(batch)]
         try:
@@ -408,7 +439,9 @@ class Metrics:
             batch_sum = sum(batch)
         timing.count += len(batch)
         timing.sum += batch_sum
-        payloads.add_many(head, batch, timing.tail)
+        for observer in timing.observers:
+            observer(batch)
+        return batch
 
     def _send(self, payloads: list[bytes]) -> None:
         backlog = self._backlog
@@ -435,7 +468,8 @@ class Metrics:
         if "worker" in check.tags:
             pairs.append(f"worker:{self.worker}")
         name = check.full_name(self.config.metric_prefix)
-        self.sender.service_check(name, status, pairs, message.replace("\r", " ")[:1000])
+        with self._flush_lock:  # two threads must not write to a stream socket at once
+            self.sender.service_check(name, status, pairs, message.replace("\r", " ")[:1000])
 
     def after_fork(self) -> None:
         """Forget in a forked child what the parent has recorded and will send itself."""
@@ -446,10 +480,17 @@ class Metrics:
             if isinstance(handle, Counter):
                 handle.sent = handle.total
             elif isinstance(handle, Timing):
-                handle.values = []
+                handle.values = type(handle.values)()
             else:
                 handle.value = None
         self.sender.close()
+
+
+class _Nothing(list[float]):
+    """The values of a timing while everything is switched off: none are kept."""
+
+    def append(self, value: float) -> None:
+        """Forget the value."""
 
 
 class Packer:
