@@ -99,6 +99,9 @@ def writes_to_console(handler: logging.Handler) -> bool:
     """Tell whether a handler writes to standard output or standard error."""
     if isinstance(handler, logging.FileHandler):
         return False
+    listener: Any = getattr(handler, "listener", None)  # of a QueueHandler, since Python 3.12
+    if listener is not None:
+        return bool(listener.handlers) and all(map(writes_to_console, listener.handlers))
     if isinstance(handler, logging.StreamHandler):
         stream: Any = handler.stream
     else:  # rich's RichHandler and the like

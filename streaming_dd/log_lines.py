@@ -168,17 +168,13 @@ class LineRenderer:
         return start, milliseconds, self._heads[status_of(level)]
 
     def _line(self, timestamp: float, level: int, constant: bytes, members: dict[str, Any]) -> bytes:
-        start, milliseconds, head = self._start(timestamp, level)
-        if constant:
-            line = b"".join((start, milliseconds, head, constant, b",", self._encode(members)[1:]))
-        else:
-            line = b"".join((start, milliseconds, head, self._encode(members)[1:]))
+        start = self._start(timestamp, level)
+        end = b"," + constant + b"}" if constant else b"}"
+        line = b"".join((*start, self._encode(members)[1:-1], end))
         if len(line) > MAX_LINE:
-            prefix = b"".join(
-                (start, milliseconds, head, constant[: MAX_LINE // 2], b"," if constant else b"")
-            )
+            budget = MAX_LINE - sum(map(len, start)) - len(end)
             members["truncated"] = len(line)
-            line = prefix + self._encode_within(members, MAX_LINE - len(prefix))[1:]
+            line = b"".join((*start, self._encode_within(members, budget)[1:-1], end))
         return line
 
     def _loguru_time(self, record: Mapping[str, Any]) -> float:
@@ -194,7 +190,7 @@ class LineRenderer:
         site = self._sites.get(key)
         if site is None:
             members = {
-                "logger.name": name,
+                "logger.name": _cut(name, 1000),
                 "logger.thread_name": thread,
                 "logger.method_name": function,
                 "module": module,
