@@ -109,6 +109,7 @@ class TaskRun:
     __slots__ = (
         "__weakref__",
         "_board",
+        "_gone",
         "_guard",
         "_segment_at",
         "ended",
@@ -133,6 +134,7 @@ class TaskRun:
     ) -> None:
         self._board = board
         self._guard: weakref.ref[Any] | None = None
+        self._gone: Callable[[], None] | None = None
         self.kind = kind
         self.task_id = task_id
         self.instance = instance
@@ -153,14 +155,20 @@ class TaskRun:
     # --- what happens to it ---------------------------------------------------------------------------------
 
     def guard(self, coroutine: Any, gone: Callable[[], None]) -> None:
-        """End the run as cancelled, and call `gone`, if `coroutine` goes away without ever having been stepped."""
+        """End the run as cancelled, and call `gone`, if `coroutine` ends without ever having been stepped."""
+        self._gone = gone
+        self._guard = weakref.ref(coroutine, lambda _: self.end_unstarted())
 
-        def check(_: object) -> None:
-            if self.started is None:
-                self.finish("cancelled")
-                gone()
+    def end_unstarted(self) -> None:
+        """End a run that was cancelled before its first step: its coroutine is closed or gone, its code never ran.
 
-        self._guard = weakref.ref(coroutine, check)
+        Whoever started the task may keep the finished asyncio.Task for ever, so every look at the live runs asks.
+        """
+        coroutine = self._guard() if self._guard is not None else None
+        if self.started is None and self._gone is not None and (coroutine is None or coroutine.cr_frame is None):
+            gone, self._gone = self._gone, None
+            self.finish("cancelled")
+            gone()
 
     def begin(self) -> None:
         """Note the first step, inside the task's own context: from here on its span is the active one."""
@@ -172,6 +180,7 @@ class TaskRun:
         """Note the first step without activating the span: an async generator's steps do that one by one."""
         now = time.perf_counter()
         self.started = now
+        self._gone = None
         self.started_wall = time.time()
         self.kind.queue_time.record((now - self.submitted) * _MS)
         if self.span is not None:
@@ -382,6 +391,8 @@ class TaskBoard:
 
     def _gauges(self) -> Iterable[tuple[Gauge, float]]:
         now = time.monotonic()
+        for run in self.live():
+            run.end_unstarted()
         for kind in list(self.kinds.values()):
             live = kind.live.copy()
             yield kind.active, len(live)

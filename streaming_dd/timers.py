@@ -138,8 +138,9 @@ def runs_task(function: F) -> F:
         app, model, task_id = describe_task(instance, key)
         board = recorder.get().tasks
         run = board.submit(app, model, task_id, instance, _submitted_at.get())
-        driven = drive(run, _hooked(run, instance, coroutine), noted=hasattr(instance, "process"))
-        _close_unstarted(run, driven, coroutine)
+        hooked = _hooked(run, instance, coroutine)
+        driven = drive(run, hooked, noted=hasattr(instance, "process"))
+        _close_unstarted(run, driven, hooked, coroutine)
         return driven
 
     return cast("F", _marked_as(function, run_task))
@@ -273,11 +274,12 @@ def _marked_as(original: Callable[..., Any], wrapper: Callable[..., Any]) -> Cal
     return wrapper
 
 
-def _close_unstarted(run: TaskRun, driven: Any, coroutine: Coroutine[Any, Any, Any]) -> None:
+def _close_unstarted(run: TaskRun, driven: Any, *inner: Coroutine[Any, Any, Any]) -> None:
     """End a run whose coroutine is thrown away before its first step: cancelled while it was queued."""
 
     def gone() -> None:
-        coroutine.close()
+        for coroutine in inner:
+            coroutine.close()
 
     run.guard(driven, gone)
 
