@@ -155,9 +155,10 @@ def check_request(
             expression = parse_formula(formula["formula"])
         except QueryError as error:
             yield place, "query-syntax", str(error)
+            used = names
             continue
         references = {node.name for node in walk(expression) if isinstance(node, Reference)}
-        used |= references
+        used = used | references
         for name in sorted(references - names):
             near = get_close_matches(name, names, n=1)
             yield (

@@ -1,0 +1,96 @@
+"""The strict schema: it and Datadog's typed models, made strict, agree; its messages name the field."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from conftest import model_complaints, with_ids
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from streaming_dd.assets.rendering import Asset, render
+from streaming_dd.assets.schema import violations
+
+ASSETS = [
+    asset
+    for asset in render()
+    if asset.name in ("overview", "health", "task-error-rate", "time-to-first-byte")
+]
+
+
+def places(document: Any) -> list[tuple[Any, Any]]:
+    """List every (container, key) of a document."""
+    found: list[tuple[Any, Any]] = []
+    pending = [document]
+    while pending:
+        each = pending.pop()
+        items = each.items() if isinstance(each, dict) else enumerate(each) if isinstance(each, list) else ()
+        for key, value in items:
+            found.append((each, key))
+            pending.append(value)
+    return found
+
+
+@given(st.data())
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+def test_schema_and_typed_models_agree_on_mutations(data: st.DataObject) -> None:
+    """Whatever one field of a sound document is replaced by, what the models refuse the schema refuses, and the
+    reverse. (Given an object without the fields it needs, the models pick any alternative; below sli_specification, none.)
+    """
+    asset: Asset = data.draw(st.sampled_from(ASSETS))
+    document = copy.deepcopy(with_ids(asset))
+    container, key = data.draw(st.sampled_from(places(document)))
+    mutation = data.draw(st.sampled_from(["drop", "rename", "word", "list", "object", "negative"]))
+    if mutation == "drop":
+        del container[key]
+    elif mutation == "rename" and isinstance(container, dict):
+        container[f"{key}_x"] = container.pop(key)
+    else:
+        container[key] = {"word": "nonsense", "list": ["nonsense"], "object": {"nonsense": 1}}.get(
+            mutation, -1
+        )
+    ours, theirs = violations(asset.kind, document), model_complaints(asset.kind, document)
+    assert ours or not theirs, (mutation, key, theirs)
+    lax = mutation in ("drop", "rename", "object") or asset.kind == "slo"
+    assert theirs or not ours or lax, (mutation, key, ours)
+
+
+@pytest.mark.parametrize(
+    ("kind", "document", "path", "message"),
+    [
+        ("monitor", {"type": "query alert"}, "", "the field 'query' is missing"),
+        ("monitor", {"type": "query alert", "query": 5}, "query", "expected a string, found 5"),
+        (
+            "monitor",
+            {"type": "query alert", "query": "x", "priority": "1"},
+            "priority",
+            "expected an integer or null",
+        ),
+        ("monitor", [], "", "expected an object, found []"),
+        (
+            "dashboard",
+            {"title": "x", "layout_type": "ordered", "widgets": {}},
+            "widgets",
+            "expected an array",
+        ),
+        ("slo", {"name": "x", "type": "metric", "thresholds": [{}]}, "thresholds[0]", "'target' is missing"),
+    ],
+)
+def test_messages_name_the_field(kind: str, document: Any, path: str, message: str) -> None:
+    """A violation says where it is and what was expected."""
+    assert any(place == path and message in said for place, said in violations(kind, document))
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_no_document_breaks_the_check(document: Any) -> None:
+    """Any JSON at all is checked without an exception, and is refused: none of it is a dashboard."""
+    json.dumps(document)
+    assert violations("dashboard", document)
