@@ -206,7 +206,7 @@ def test_the_price_service_is_busy_now_and_then(tmp_path: Path) -> None:
 
 def test_a_bug_in_an_endpoint_is_a_500_and_in_a_stream_a_broken_body(site: Site) -> None:
     """The stream's 200 is out already: its client sees the connection close before the body's end."""
-    assert site.client.get(f"{site.url}/broken").status_code == 500
+    assert site.client.get(f"{site.url}/broken", headers={"connection": "close"}).status_code == 500
     with site.client.stream("GET", f"{site.url}/broken/stream") as response:
         assert response.status_code == 200
         with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):

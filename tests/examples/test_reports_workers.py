@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from example_site import UVICORN, Site, environment, listening_socket, server
+from example_site import UVICORN, Site, environment, listening_socket, server, wait_until
 
 pytestmark = pytest.mark.process
 
@@ -43,7 +43,8 @@ def test_a_task_runs_once_whichever_workers_its_clients_reach(
         ends.clear()
         task = sites[0].create("WarehouseSync", 600)
         readers = all_watch("WarehouseSync", task)
-        sites[0].stream("WarehouseSync", task, events=1)
+        running = "SELECT id FROM reports_warehousesync WHERE state = 'running'"
+        wait_until(lambda: sites[0].sql(running), "the task to start")
         statuses = []
         while any(reader.is_alive() for reader in readers) and len(statuses) < 50:
             with_new_connection = Site(url, database)
