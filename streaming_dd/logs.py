@@ -347,6 +347,7 @@ def _register_once() -> None:
         return
     _registered.set()
     atexit.register(_at_exit)
+    _flush_at_end_of_child()
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(
             before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
@@ -371,3 +372,18 @@ def _after_fork_in_parent() -> None:
 def _after_fork_in_child() -> None:
     if _current is not None:
         _current.after_fork()
+        multiprocessing = sys.modules.get("multiprocessing.util")
+        if multiprocessing is not None:  # which forgets its finalizers when the child begins
+            multiprocessing.register_after_fork(_flush_current, _flush_at_end_of_child)
+
+
+def _flush_at_end_of_child(_: object = None) -> None:
+    """Flush when a multiprocessing child ends: it does so by os._exit, without atexit."""
+    multiprocessing = sys.modules.get("multiprocessing.util")
+    if multiprocessing is not None:
+        multiprocessing.Finalize(None, _flush_current, exitpriority=0)
+
+
+def _flush_current() -> None:
+    if _current is not None:
+        _current.flush(_current.config.shutdown_timeout)
