@@ -1,0 +1,62 @@
+"""Build the wheel, install it into an empty environment, and import it without the extras."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPT = """
+import sys
+import streaming_dd as dd
+heavy = [name for name in ("ddtrace", "datadog", "loguru", "starlette", "django") if name in sys.modules]
+assert not heavy, f"importing streaming_dd imported {heavy}"
+import asyncio
+
+async def app(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+async def receive():
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+sent = []
+
+async def send(message):
+    sent.append(message)
+
+wrapped = dd.instrument(app, service="wheel", log_stdout=False)
+scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b"", "root_path": ""}
+asyncio.run(wrapped(scope, receive, send))
+assert sent[1]["body"] == b"ok"
+for extra in ("django", "lark", "msgspec", "prometheus_client", "redis", "uvicorn"):
+    try:
+        __import__(extra)
+    except ImportError:
+        continue
+    raise AssertionError(f"{extra} belongs to an extra, but the wheel pulled it in")
+print("wheel: imports and serves without the extras")
+"""
+
+
+def main() -> None:
+    """Run the check; a failing step raises."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(
+            [sys.executable, "-m", "build", "--wheel", "--outdir", folder, str(ROOT)], check=True, stdout=subprocess.DEVNULL
+        )
+        (wheel,) = Path(folder).glob("*.whl")
+        home = Path(folder) / "venv"
+        venv.create(home, with_pip=True)
+        python = home / "bin" / "python"
+        subprocess.run([python, "-m", "pip", "install", "--quiet", str(wheel)], check=True)
+        environment = {"PATH": "/usr/bin:/bin", "DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false"}
+        subprocess.run([python, "-W", "error", "-c", SCRIPT], check=True, cwd=folder, env=environment)
+        subprocess.run([home / "bin" / "streaming-dd", "config"], check=True, stdout=subprocess.DEVNULL, env=environment)
+
+
+if __name__ == "__main__":
+    main()
