@@ -15,8 +15,8 @@ For whoever queries it (the query language, monitors, the page):
       `.median`, `.95percentile`).
     * ``distribution``: `values` holds each bucket's count, and `sketches[i]` the whole bucket. Merge sketches
       over time and tags first (`sketch.merged`), then take `quantile(q)`, `average`, `min`, `max`, `sum`.
-* `Series.interval` is 10, or 60 when `start` reaches beyond the four hours that are kept at full resolution:
-  points are then on whole minutes, counts summed, gauges averaged. Older than 24 hours nothing is kept.
+* `Series.interval` is 10, or 60 when `start` reaches beyond `coarse_before`, some four hours ago: points are then
+  on whole minutes, counts summed, gauges averaged. Older than 24 hours nothing is kept.
 * `Store.checks(name, where)` returns the runs of a service check by tags, `Store.events` the last events.
 * `Store.metrics()` lists what exists; `Store.tag_values(metric)` what a template variable can offer.
 
@@ -140,10 +140,8 @@ class Recorded:
         """Return times and values of the points in `start <= t < end`."""
         times: list[int] = []
         values: list[float] = []
-        for hour in range(start // HOUR, (end - 1) // HOUR + 1):
+        for hour in self._hours(start // HOUR, (end - 1) // HOUR, interval):
             points = self._hour(hour, interval)
-            if points is None:
-                continue
             first = hour * HOUR
             low = max(0, -(-(start - first) // interval))
             high = min(len(points), -(-(end - first) // interval))
@@ -153,12 +151,17 @@ class Recorded:
             times += [begin + i * interval for i, value in enumerate(part) if value == value]
         return times, values
 
-    def age(self, hour: int) -> None:
-        """Shrink what is older than `FINE_HOURS` before `hour`, drop what is older than `KEEP_HOURS`."""
-        for old in [h for h in self.fine if h < hour - FINE_HOURS]:
+    def age(self, hour: int) -> bool:
+        """Shrink what is older than `FINE_HOURS` before `hour`, drop what is older than `KEEP_HOURS`.
+
+        Return whether something was shrunk.
+        """
+        aged = [h for h in self.fine if h < hour - FINE_HOURS]
+        for old in aged:
             self.coarse[old] = _coarsen(self.fine.pop(old), self.kind)
         for old in [h for h in self.coarse if h < hour - KEEP_HOURS]:
             del self.coarse[old]
+        return bool(aged)
 
     def age_sketches(self, before: int) -> int:
         """Merge the buckets before `before` to whole minutes; return by how many bins memory shrank."""
@@ -174,11 +177,15 @@ class Recorded:
                 freed += sum(len(part.keys) for part in parts) - len(self.sketches[minute].keys)
         return freed
 
-    def _hour(self, hour: int, interval: int) -> array[float] | None:
+    def _hours(self, first: int, last: int, interval: int) -> list[int]:
+        kept = self.fine if interval == INTERVAL else {**self.coarse, **self.fine}
+        return sorted(hour for hour in kept if first <= hour <= last)
+
+    def _hour(self, hour: int, interval: int) -> array[float]:
         fine = self.fine.get(hour)
         if interval == INTERVAL:
-            return fine
-        return _coarsen(fine, self.kind) if fine is not None else self.coarse.get(hour)
+            return self.fine[hour]
+        return _coarsen(fine, self.kind) if fine is not None else self.coarse[hour]
 
 
 class Store:
@@ -202,6 +209,8 @@ class Store:
         self.events: deque[KeptEvent] = deque(maxlen=MAX_EVENTS)
         self._checks: dict[str, dict[Tags, deque[CheckRun]]] = {}
         self._metrics: dict[str, dict[tuple[Tags, StoredKind], Recorded]] = {}
+        self.coarse_before = 0
+        """Before this time points are kept by the minute only."""
         self._aged_hour = 0
         self._aged_sketches = 0
 
@@ -274,7 +283,7 @@ class Store:
     def select(self, metric: str, where: Where | None, start: float, end: float) -> list[Series]:
         """Return the series of `metric` that have points in `start <= t < end` and whose tags satisfy `where`."""
         first, last = int(start), int(-(-end // 1))
-        interval = COARSE if first < self.fine_start() else INTERVAL
+        interval = COARSE if first < self.coarse_before else INTERVAL
         first -= first % interval if interval == COARSE else 0
         found: list[Series] = []
         for recorded in self._metrics.get(metric, {}).values():
@@ -290,10 +299,6 @@ class Store:
             if times:
                 found.append(Series(metric, recorded.tags, recorded.kind, interval, times, values, sketches))
         return found
-
-    def fine_start(self) -> int:
-        """Return the oldest time that is kept at full resolution."""
-        return (int(self.clock()) // HOUR - FINE_HOURS) * HOUR
 
     def names(self) -> Sequence[str]:
         """Return the names of all metrics, sorted."""
@@ -334,8 +339,8 @@ class Store:
         now = int(self.clock())
         if now // HOUR != self._aged_hour:
             self._aged_hour = now // HOUR
-            for recorded in self._recorded(None):
-                recorded.age(self._aged_hour)
+            if any([recorded.age(self._aged_hour) for recorded in self._recorded(None)]):
+                self.coarse_before = (self._aged_hour - FINE_HOURS) * HOUR
             self._forget_before(now - KEEP_HOURS * HOUR)
         if now // COARSE != self._aged_sketches:
             self._aged_sketches = now // COARSE
@@ -353,7 +358,7 @@ class Store:
                 del self._metrics[metric]
 
     def _drop_sketches(self, oldest: int) -> None:
-        """Drop sketches older than `oldest`, and the oldest hours while there are more than `max_bins`."""
+        """Drop sketches older than `oldest`, and the oldest minutes while there are more than `max_bins`."""
         with_sketches = [recorded for recorded in self._recorded(None) if recorded.sketches]
         while with_sketches:
             for recorded in with_sketches:
@@ -362,7 +367,7 @@ class Store:
             if self.bins <= self.max_bins:
                 return
             with_sketches = [recorded for recorded in with_sketches if recorded.sketches]
-            oldest = min((min(recorded.sketches) for recorded in with_sketches), default=0) + HOUR // 4
+            oldest = min((min(recorded.sketches) for recorded in with_sketches), default=0) + 5 * COARSE
 
     def _recorded(self, metric: str | None) -> Iterator[Recorded]:
         if metric is not None:

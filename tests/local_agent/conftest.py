@@ -1,0 +1,87 @@
+"""Helpers of the local agent's tests: a clock to set, agents that stop by themselves, a UDP sender."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from streaming_dd.local_agent import LocalAgent, Span
+from streaming_dd.local_agent.aggregate import Aggregator
+from streaming_dd.local_agent.store import Store
+
+START = 1_700_000_000
+"""A bucket start: a multiple of 10, and 13 min 20 s after a full hour."""
+
+
+class Clock:
+    """A clock that stands still until it is told."""
+
+    def __init__(self, now: float = START) -> None:
+        self.now = float(now)
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(clock: Clock) -> Store:
+    return Store(clock=clock)
+
+
+@pytest.fixture
+def aggregator(store: Store, clock: Clock) -> Aggregator:
+    return Aggregator(store, clock=clock, host="")
+
+
+@pytest.fixture
+def run_agent() -> Iterator[Callable[..., LocalAgent]]:
+    """Start agents on ports of the system's choice; they stop when the test ends."""
+    with ExitStack() as stack:
+
+        def run(**settings: object) -> LocalAgent:
+            ports = {"dogstatsd_port": 0, "trace_port": 0, "logs_port": 0, "page_port": None}
+            return stack.enter_context(LocalAgent(**{**ports, **settings}).running())
+
+        yield run
+
+
+@pytest.fixture
+def send() -> Iterator[Callable[[LocalAgent, bytes], None]]:
+    """Send datagrams to an agent over UDP."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        yield lambda agent, datagram: sock.sendto(datagram, ("127.0.0.1", agent.dogstatsd_port))
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A directory whose path is short enough for a unix socket."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="sdd") as directory:
+        yield Path(directory)
+
+
+def make_span(**changes: object) -> Span:
+    """Return a root span with changes."""
+    values = {
+        "trace_id": f"{1:032x}",
+        "span_id": "1",
+        "parent_id": "0",
+        "name": "web.request",
+        "resource": "GET /",
+        "service": "web",
+        "type": "web",
+        "start_ns": START * 10**9,
+        "duration_ns": 10**9,
+        "error": 0,
+    }
+    return Span(**{**values, **changes})  # type: ignore[arg-type]
