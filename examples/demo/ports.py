@@ -44,8 +44,7 @@ class Ports:
                     [
                         "The demo cannot start: these ports are taken.",
                         *taken,
-                        "Stop what holds them, or move the whole demo: make demo PORT_OFFSET=1000 "
-                        "(python -m examples.demo --port-offset 1000).",
+                        'Stop what holds them, or move the whole demo: make demo DEMO="--port-offset 1000"',
                     ]
                 )
             )
