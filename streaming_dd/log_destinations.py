@@ -192,6 +192,7 @@ class Destination:
     def after_fork_in_child(self) -> None:
         """Forget the parent's lines and handles: the parent writes those. The thread starts with the first line."""
         self._reset()
+        self.dropped = {}
         self.close()
 
     # --- the thread's side ----------------------------------------------------------------------------------

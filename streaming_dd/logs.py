@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import dataclasses
 import logging
 import os
 import sys
@@ -44,17 +45,30 @@ class Logs:
 
     def __init__(self, config: Config, *, correlation: Correlation = tracing.correlation) -> None:
         """Open the destinations and install the sources; raise ConfigError for a file that cannot be written."""
-        self.config = config
-        self.enabled = config.enabled and config.logs_enabled
-        self._level = LEVELS[config.log_level]
-        self._renderer = LineRenderer(config, correlation)
-        self._unserialisable = 0
+        #: What `configure()` was given; it holds also when the package around is configured later.
+        self.given: dict[str, Any] = {}
+        self._correlation = correlation
         self._pid = os.getpid()
+        self._dropped: dict[str, int] = {}
+        self._own: tuple[Destination, ...] = ()
+        self._added: tuple[Destination, ...] = ()
         self._destinations: tuple[Destination, ...] = ()
         self._bridge: Bridge | None = None
         self._loguru: _LoguruHandler | None = None
-        if self.enabled:
-            self._destinations = _open(config)
+        self.reconfigure(config)
+
+    def reconfigure(self, config: Config) -> None:
+        """Go on with another configuration; raise ConfigError, and go on as before, if it cannot work."""
+        enabled = config.enabled and config.logs_enabled
+        opened = _open(config) if enabled else ()
+        self._remove_sources()
+        closed = self._own
+        self.config = config
+        self._level = LEVELS[config.log_level]
+        self._renderer = LineRenderer(config, self._correlation)
+        self._own = opened
+        self._destinations = (*opened, *self._added) if enabled else ()
+        if enabled:
             self._loguru = _LoguruHandler(self, self._level, owns_console=config.log_stdout)
             if config.log_bridge:
                 excluded = ACCESS_LOGGERS if config.access_log else frozenset[str]()
@@ -65,6 +79,7 @@ class Logs:
                     owns_console=config.log_stdout,
                 )
                 self._bridge.refresh()
+        self._stop_destinations(closed, config.shutdown_timeout)
 
     # --- lines ----------------------------------------------------------------------------------------------
 
@@ -126,7 +141,7 @@ class Logs:
 
     def _unrenderable(self, error: Exception, level: int) -> bytes:
         """Count a line that is lost, and return the line that stands in its place."""
-        self._unserialisable += 1
+        _add_up(self._dropped, {"unserialisable": 1})
         return self._renderer.from_fields(
             {"message": f"A log line could not be rendered: {type(error).__name__}: {error}"}, level
         )
@@ -135,17 +150,15 @@ class Logs:
 
     def add(self, destination: Destination) -> None:
         """Write every line from now on to `destination` too."""
+        self._added = (*self._added, destination)
         self._destinations = (*self._destinations, destination)
 
     @property
     def dropped(self) -> dict[str, int]:
         """Lines dropped since the start, by reason; a line is counted for each destination that it missed."""
-        totals: dict[str, int] = {}
+        totals = self._dropped.copy()
         for destination in self._destinations:
-            for reason, count in destination.dropped.copy().items():
-                totals[reason] = totals.get(reason, 0) + count
-        if self._unserialisable:
-            totals["unserialisable"] = self._unserialisable
+            _add_up(totals, destination.dropped)
         return totals
 
     def refresh_bridge(self) -> None:
@@ -166,15 +179,24 @@ class Logs:
         global _current
         if _current is self:
             _current = None
+        self._remove_sources()
+        deadline = time.monotonic() + timeout
+        results = [item.stop(max(0.0, deadline - time.monotonic())) for item in self._destinations]
+        return all(results)
+
+    def _remove_sources(self) -> None:
         if self._bridge is not None:
             self._bridge.remove()
             self._bridge = None
         if self._loguru is not None:
             self._loguru.uninstall()
             self._loguru = None
+
+    def _stop_destinations(self, destinations: tuple[Destination, ...], timeout: float) -> None:
         deadline = time.monotonic() + timeout
-        results = [item.stop(max(0.0, deadline - time.monotonic())) for item in self._destinations]
-        return all(results)
+        for destination in destinations:
+            destination.stop(max(0.0, deadline - time.monotonic()))
+            _add_up(self._dropped, destination.dropped)
 
     def before_fork(self) -> None:
         """End the threads for the duration of a fork."""
@@ -191,6 +213,7 @@ class Logs:
         if self._pid == os.getpid():
             return
         self._pid = os.getpid()
+        self._dropped = {}
         for destination in self._destinations:
             destination.after_fork_in_child()
 
@@ -277,15 +300,20 @@ def _no_sink(message: str) -> None:
 
 
 def start(config: Config) -> Logs:
-    """Make a Logs of `config` the current one, in place of an earlier one; the same config changes nothing."""
+    """Make `config` the current Logs's, but for what `configure()` was given; the same config changes nothing.
+
+    Raises ConfigError for a file that cannot be written.
+    """
     global _current
-    if _current is not None:
-        if _current.config == config:
-            _current.refresh_bridge()
-            return _current
-        _current.stop(config.shutdown_timeout)
-    _current = Logs(config)
-    _register_once()
+    if _current is None:
+        _current = Logs(config)
+        _register_once()
+        return _current
+    config = dataclasses.replace(config, **_current.given)
+    if _current.config == config:
+        _current.refresh_bridge()
+    else:
+        _current.reconfigure(config)
     return _current
 
 
@@ -306,9 +334,10 @@ def configure(
     env: str | None = None,
     version: str | None = None,
 ) -> Logs:
-    """Start logging alone, without the rest of the package; what is not given comes from the environment.
+    """Start logging alone, or change how the rest of the package logs, before or after that is configured.
 
-    `path` is the log file, `agent` the `host:port` of the Agent's TCP intake, `redact` further keys to mask.
+    What is not given stays as it is, or comes from the Django settings, the environment (STREAMING_LOG_*, DD_*) or
+    the defaults. `path` is the log file, `agent` the `host:port` of the Agent's TCP intake, `redact` further keys to mask.
     Raises ConfigError for a value that cannot be used.
     """
     arguments = {
@@ -321,9 +350,23 @@ def configure(
         "service": service,
         "env": env,
         "version": version,
-        "access_log": False,  # nobody writes access lines here: the server's own are wanted
     }
-    return start(config_module.load({key: value for key, value in arguments.items() if value is not None}))
+    given = {key: value for key, value in arguments.items() if value is not None}
+    # alone, nobody writes access lines: the server's own are wanted
+    loaded = config_module.load({"access_log": False, **given}, django=config_module.django_settings())
+    values = {key: getattr(loaded, key) for key in given}
+    if _current is None:
+        start(loaded).given = values
+    else:
+        _current.given.update(values)
+        start(_current.config)
+    assert _current is not None
+    return _current
+
+
+def _add_up(totals: dict[str, int], counts: dict[str, int]) -> None:
+    for reason, count in counts.copy().items():
+        totals[reason] = totals.get(reason, 0) + count
 
 
 def _open(config: Config) -> tuple[Destination, ...]:

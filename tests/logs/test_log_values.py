@@ -14,7 +14,7 @@ import uuid
 from collections import OrderedDict
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from loguru import logger
 
@@ -234,6 +234,7 @@ JSON_LIKE = st.recursive(
 RENDERER = LineRenderer(config_module.load({"service": "s"}, environ={}), lambda: ("0", "0"))
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a loaded machine generates slowly
 @given(st.dictionaries(st.text(alphabet=st.characters()), JSON_LIKE), st.text(alphabet=st.characters()))
 def test_whatever_the_fields_a_line_is_one_json_object(fields, message):
     """Any fields, any text (lone surrogates included): one line, JSON, with its reserved names intact."""
