@@ -28,9 +28,6 @@ NOT_PRODUCED: Final[dict[str, str]] = {
 NOT_MEASURED_YET: Final = frozenset(
     entry.name
     for entry in (
-        catalog.TASK_CPU_TIME,
-        catalog.TASK_LONGEST_STEP,
-        catalog.TASKS_STALLED,
         catalog.LOOP_LAG,
         catalog.PROCESS_RSS,
         catalog.PROCESS_CPU,

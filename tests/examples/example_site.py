@@ -124,3 +124,7 @@ def wait_until(condition: Any, what: str) -> None:
 
 UVICORN = ["uvicorn", "examples.reports.asgi:app", "--fd", "{fd}", "--timeout-graceful-shutdown", "3"]
 PRICES = ["uvicorn", "examples.reports.prices:app", "--fd", "{fd}"]
+GUNICORN = [
+    "gunicorn", "examples.reports.asgi:app", "-b", "fd://{fd}", "-w", "2",
+    "-k", "examples.reports.workers.Worker",
+]  # fmt: skip

@@ -6,14 +6,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from example_site import UVICORN, Site, environment, listening_socket, server, wait_until
+from example_site import GUNICORN, UVICORN, Site, environment, listening_socket, server, wait_until
 
 pytestmark = pytest.mark.process
-
-GUNICORN = [
-    "gunicorn", "examples.reports.asgi:app", "-b", "fd://{fd}", "-w", "2",
-    "-k", "uvicorn.workers.UvicornWorker", "--graceful-timeout", "3",
-]  # fmt: skip
 
 
 @pytest.mark.parametrize("command", [[*UVICORN, "--workers", "2"], GUNICORN], ids=["uvicorn", "gunicorn"])
