@@ -98,6 +98,8 @@ def test_numbers_are_true_while_workers_run_and_when_they_have_stopped(
     assert seen.count(catalog.TASKS_COMPLETED) == 3
     assert seen.count(catalog.TASKS_FAILED, error_type="badrow") == 1
     assert seen.count(catalog.TASKS_CANCELLED) == 6
+    assert seen.count(catalog.STREAMS_CLOSED, outcome="server_shutdown") == 6
+    assert seen.count(catalog.STREAMS_CLOSED, outcome="completed") == 4
     runs = [span for span in agent.received.spans if span.name == catalog.TASK_RUN.name]
     assert sorted(run.meta["task.status"] for run in runs) == ["cancelled"] * 6 + ["completed"] * 3 + [
         "failed"
