@@ -138,6 +138,8 @@ class Destination:
             return not self._lines
         if self._thread is None or not self._thread.is_alive():
             return self._drain()
+        if self._thread is threading.current_thread():
+            return False
         request = _Flush()
         self._flushes.append(request)
         self._nudge()

@@ -37,6 +37,8 @@ LEVELS: Final = {
     "CRITICAL": 50,
 }
 
+_DRAINING_WAIT: Final = 0.2
+
 _current: Logs | None = None
 
 
@@ -55,6 +57,7 @@ class Logs:
         self._destinations: tuple[Destination, ...] = ()
         self._bridge: Bridge | None = None
         self._loguru: _LoguruHandler | None = None
+        self._draining = False
         self.reconfigure(config)
 
     def reconfigure(self, config: Config) -> None:
@@ -114,6 +117,8 @@ class Logs:
         """Queue finished JSON lines for every destination, in one go."""
         for destination in self._destinations:
             destination.put_many(lines)
+        if self._draining:
+            self.flush(_DRAINING_WAIT)
 
     def constant_part(self, fields: Mapping[str, object]) -> bytes:
         """Return `fields` rendered once, for `emit(constant=...)`."""
@@ -123,6 +128,8 @@ class Logs:
         """Queue one finished JSON line (no newline) for every destination; `urgent` lines do not wait for others."""
         for destination in self._destinations:
             destination.put(line, urgent)
+        if self._draining:
+            self.flush(_DRAINING_WAIT)
 
     def _write_stdlib(self, record: logging.LogRecord) -> None:
         try:
@@ -163,6 +170,7 @@ class Logs:
 
     def refresh_bridge(self) -> None:
         """Install again what a later `dictConfig` or `logger.remove()` took away. Cheap; call it now and then."""
+        self._draining = False
         if self._loguru is not None:
             self._loguru.install()
         if self._bridge is not None:
@@ -173,6 +181,14 @@ class Logs:
         deadline = time.monotonic() + timeout
         results = [item.flush(max(0.0, deadline - time.monotonic())) for item in self._destinations]
         return all(results)
+
+    def drain(self, timeout: float) -> bool:
+        """Flush; from now on every line is waited for, 0.2 s at most, until `refresh_bridge` says it goes on.
+
+        For the end of serving: uvicorn dies by the signal that stopped it, a moment after its last line.
+        """
+        self._draining = True
+        return self.flush(timeout)
 
     def stop(self, timeout: float) -> bool:
         """Put loguru and the standard library back, deliver what is queued and close; True if nothing was lost."""

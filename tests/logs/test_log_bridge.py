@@ -8,6 +8,8 @@ import logging
 import logging.config
 import logging.handlers
 import queue
+import signal
+import subprocess
 import sys
 
 import pytest
@@ -296,6 +298,52 @@ def test_the_level_of_the_root_is_lowered_only_if_nobody_configured_it(setup, le
     result = run_script(SCRIPT.format(setup=setup, level=level, after=after))
     assert messages(result.stdout) == written, result.stderr
     assert result.stderr.strip() == left
+
+
+UVICORN = """
+import logging, sys
+from loguru import logger
+from streaming_dd import logs
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        logs.current().refresh_bridge()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        logs.current().drain(5)
+        await send({"type": "lifespan.shutdown.complete"})
+if __name__ == "__main__":
+    import uvicorn
+    logs.configure()
+    uvicorn.run(app, port=0, loop=sys.argv[1])
+"""
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_uvicorns_last_line_is_written_though_it_dies_by_the_signal(tmp_path, loop):
+    """From start-up complete to the very last line, uvicorn's lines are JSON on standard output, once."""
+    pytest.importorskip(loop)
+    (tmp_path / "served.py").write_text(UVICORN)
+    process = subprocess.Popen(
+        [sys.executable, tmp_path / "served.py", loop], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    lines = []
+    while not lines or "Uvicorn running" not in lines[-1]:
+        lines += messages(process.stdout.readline())
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    lines += messages(out)
+    assert [line.split(" [")[0].split(" on ")[0] for line in lines] == [
+        "Application startup complete.",
+        "Uvicorn running",
+        "Shutting down",
+        "Waiting for application shutdown.",
+        "Application shutdown complete.",
+        "Finished server process",
+    ]
+    assert process.returncode == -signal.SIGTERM
+    assert b"Application startup complete" not in err
 
 
 DJANGO = """
