@@ -8,12 +8,14 @@ it), and cancelling or disconnecting is no error. docs/decisions/0003 has the me
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import sys
 import threading
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
@@ -29,6 +31,8 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 #: ddtrace's tracer, once imported by `start()`.
 _tracer: Any = None
+#: What takes finished spans in place of the agent, while a test captures.
+_taken_by: list[Callable[[Sequence[Any]], None]] = []
 
 
 def correlation() -> tuple[str, str]:
@@ -250,8 +254,26 @@ def _configure(tracer: Any, config: Config) -> None:
             setattr(settings, name, value)
     url = config.trace_agent_url or (f"http://{config.agent_host}:8126" if config.agent_host else "")
     given = config.origins.get("trace_agent_url" if config.trace_agent_url else "agent_host", "default")
-    if url and given in ("argument", "Django settings") and tracer.agent_trace_url != url:
-        tracer._agent_url = url  # the only way to move a tracer that exists already
+    if url and given in ("argument", "Django settings"):
+        _move(tracer, url)
+
+
+def _move(tracer: Any, address: str) -> None:
+    """Send spans to `address` from now on: ddtrace has no public way for a tracer that exists already."""
+    if tracer.agent_trace_url == address:
+        return
+    enabled = tracer.enabled
+    tracer._agent_url = address
+    tracer.configure(
+        trace_processors=_processors(tracer) or []
+    )  # makes the exporter anew, which has the address
+    tracer.enabled = enabled  # configure() switches on what DD_TRACE_ENABLED had switched off
+
+
+def _processors(tracer: Any) -> list[Any] | None:
+    """Return ddtrace's list of the user's trace filters; None in a ddtrace that keeps it elsewhere."""
+    found = getattr(getattr(tracer, "_span_aggregator", None), "user_processors", None)
+    return found if isinstance(found, list) else None
 
 
 def uncover_server_handlers() -> None:
@@ -273,6 +295,17 @@ def uncover_server_handlers() -> None:
             signal.signal(number, under)
 
 
+def drop_spans() -> None:
+    """Have the spans that ddtrace's integrations make in this thread or asyncio task dropped: a probe's own queries.
+
+    The Agent drops a trace whose priority says that the user rejects it.
+    """
+    module = sys.modules.get("ddtrace.trace")
+    if module is not None:
+        rejected = module.Context(trace_id=random.getrandbits(63) | 1, span_id=1, sampling_priority=-1)
+        module.tracer.context_provider.activate(rejected)
+
+
 def integration_is_inside(app: Any) -> bool:
     """Return whether ddtrace's own ASGI middleware is among the layers of `app`: then it makes the request's span."""
     module = sys.modules.get("ddtrace.contrib.internal.asgi.middleware")
@@ -291,3 +324,47 @@ def integration_is_inside(app: Any) -> bool:
             return False
         app = inner
     return False
+
+
+@contextmanager
+def captured(take: Callable[[Sequence[Any]], None]) -> Iterator[None]:
+    """Give finished spans to `take`, a trace (or a part of it) at a time, instead of sending them; for tests.
+
+    Inside the block spans are made also where DD_TRACE_ENABLED is false.
+    """
+    tracer = _import_tracer(Config())
+    processors = _processors(tracer)
+    if processors is None:
+        tracer.configure(trace_processors=[_Tap()])
+    elif not any(isinstance(item, _Tap) for item in processors):
+        processors.append(_Tap())
+    enabled, tracer.enabled = tracer.enabled, True
+    _taken_by.append(take)
+    try:
+        yield
+    finally:
+        _taken_by.remove(take)
+        tracer.enabled = enabled
+
+
+@contextmanager
+def moved() -> Iterator[None]:
+    """Send spans where they went before, once the block has ended; for tests with an agent of their own."""
+    tracer = _import_tracer(Config())
+    address, enabled, tracer.enabled = tracer.agent_trace_url, tracer.enabled, True
+    try:
+        yield
+    finally:
+        tracer.enabled = enabled
+        if address:
+            _move(tracer, address)
+
+
+class _Tap:
+    """One of ddtrace's trace filters: keeps traces from the agent while somebody takes them."""
+
+    def process_trace(self, trace: Sequence[Any]) -> Sequence[Any] | None:
+        """Return the trace for the agent, or None."""
+        for take in _taken_by:
+            take(trace)
+        return None if _taken_by else trace
