@@ -47,6 +47,7 @@ class Recorder:
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._thread_lock = threading.Lock()
+        self._round_lock = threading.Lock()
         self._ended = False
         self._last_flush = float("-inf")
         self._last_check = float("-inf")
@@ -124,10 +125,17 @@ class Recorder:
         if now - self._last_check >= _BRIDGE_CHECK and self.logs is not None:
             self._last_check = now
             steps.append(self.logs.refresh_bridge)
-        for step in steps:
-            self._guarded(step)
+        with self._round_lock:
+            for step in steps:
+                self._guarded(step)
         for job in self.jobs:
             self._guarded(job, now)
+
+    def catch_up(self) -> None:
+        """Count what has ended and flush, in the caller's thread: for whoever reads right after."""
+        with self._round_lock:  # what the thread has in hand is counted first
+            for step in (self.traffic.settle, self._count_clients, self._count_lost_lines, self.metrics.flush):
+                self._guarded(step)
 
     def _guarded(self, step: Callable[..., Any], *arguments: Any) -> None:
         try:
@@ -201,6 +209,7 @@ class Recorder:
         self._pid = os.getpid()
         self._thread = None
         self._thread_lock = threading.Lock()
+        self._round_lock = threading.Lock()
         self._wake = threading.Event()
         self._slot = None
         self.stopping = False
