@@ -115,6 +115,10 @@ STREAM_OUTCOMES: Final[tuple[StreamOutcome, ...]] = (
     "slow_consumer",
 )
 
+#: Why a task counts as stalled: running for too long, or sending nothing for too long.
+StallReason = Literal["too_old", "silent"]
+STALL_REASONS: Final[tuple[StallReason, ...]] = ("too_old", "silent")
+
 # --- tag keys -----------------------------------------------------------------------------------------------
 
 TAG_KEYS: Final[dict[str, str]] = {
@@ -193,6 +197,9 @@ TASK_EVENTS = _metric(
 )
 TASK_FIRST_EVENT = _metric(
     "task.first_event", "timer", "millisecond", _TASK, "Time from a task's first step to its first event."
+)
+TASK_EVENT_GAP = _metric(
+    "task.event_gap", "timer", "millisecond", _TASK, "Longest gap between two events of a task, at its end."
 )
 TASK_CLIENTS = _metric(
     "task.clients", "gauge", "connection", (*_TASK, "worker"), "Clients of the most watched running task."
@@ -362,6 +369,27 @@ SPAN_TAGS: Final[dict[str, str]] = {
     "task.status": "Outcome of the task.",
     "task.final_value": "The task's result: its short form, or its type and size.",
     "task.segment": "Number of the segment of a long task, from 1.",
+    "task.queue_time_ms": "Milliseconds from the submission to the first step.",
+    "task.cpu_ms": "CPU milliseconds of its own steps, its asyncio child tasks and its executor threads.",
+    "task.thread_cpu_ms": "CPU milliseconds of its executor threads alone.",
+    "task.thread_calls": "Executor calls (asyncio.to_thread, sync_to_async) that ended.",
+    "task.loop_ms": "Milliseconds for which its steps held the event loop.",
+    "task.steps": "Steps between awaits.",
+    "task.longest_step_ms": "Milliseconds of the longest step without an await.",
+    "task.longest_step_at": "File, line and function that took it.",
+    "task.waited_at": "Where it was seen most often by the looks taken every second, with the share of looks.",
+    "task.stalls": "How often it was found stalled.",
+    "task.stalled": "Why it is stalled, while it is: `too_old` or `silent`.",
+    "task.waits_at": "Where it waited when it was found stalled.",
+    "task.awaits": "The chain of awaits at that moment, the innermost last.",
+    "task.events": "Events that it sent.",
+    "task.first_event_ms": "Milliseconds from its first step to its first event.",
+    "task.event_gap_ms": "Longest gap between two of its events, in milliseconds.",
+    "task.events_per_second": "Events per second of its life.",
+    "task.event_types": "Its events by type.",
+    "task.last_events": "Its last events, in seconds after its first step.",
+    "task.memory_peak": "Most bytes that its steps had allocated at once (only with STREAMING_TASK_MEMORY).",
+    "task.memory_left": "Bytes that its steps allocated and did not free.",
     "task.trace_id": "On a submitting or watching span: the trace of the task.",
     "stream.outcome": "Outcome of the stream.",
     "stream.events": "Events sent.",

@@ -312,6 +312,32 @@ class Config:
         30.0, _number(0.1), "Seconds without an event after which a stream counts as stalled."
     )
 
+    # insight
+    task_cpu: bool = setting(
+        True, _boolean, "Measure the CPU time and the longest step of tasks (1 us a step)."
+    )
+    task_memory: bool = setting(
+        False, _boolean, "Measure the memory that tasks allocate, by tracemalloc: slow, for a search only."
+    )
+    task_event_history: int = setting(
+        10, _integer(0, 1000), "Last events of a task that are kept with their times."
+    )
+    task_max_age: float = setting(
+        0.0, _number(0), "Seconds after which a running task counts as stalled; 0 goes by its own p95."
+    )
+    task_max_age_p95: float = setting(
+        5.0, _number(0), "Multiple of its kind's p95 after which a task counts as stalled; 0 never does."
+    )
+    task_silence: float = setting(
+        60.0, _number(0), "Seconds without an event after which a task that sends events is stalled; 0 never."
+    )
+    loop_block: float = setting(
+        0.1, _number(0), "Seconds after which a held event loop is reported; 0 does not watch the loops."
+    )
+    profiling_enabled: bool = setting(
+        False, _boolean, "Run Datadog's continuous profiler.", env="DD_PROFILING_ENABLED"
+    )
+
     # logs
     log_level: str = setting("INFO", _level, "Lowest level that is written.")
     log_stdout: bool = setting(True, _boolean, "Write log lines to standard output.")

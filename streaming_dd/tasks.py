@@ -2,7 +2,8 @@
 
 State: `TaskBoard` (it belongs to the recorder) holds a `TaskKind` per app and model, each with its live runs and
 its metric handles. `drive()` is what turns any coroutine into a run: it activates the span in the task's own
-context, steps the coroutine, and decides the outcome.
+context, steps the coroutine (steps.py counts what that costs), and decides the outcome. What a run has to say of
+itself, on its span, in its log line and in /stats, is in task_report.py.
 """
 
 from __future__ import annotations
@@ -11,21 +12,35 @@ import asyncio
 import threading
 import time
 import weakref
-from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
-from typing import Any, Final, cast
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from typing import Any, Final, Protocol
 
-from . import catalog, tracing
+from . import catalog, task_report, tracing
 from .catalog import TaskOutcome
 from .config import Config
 from .logs import Logs
 from .metrics import Counter, Gauge, Metrics, Timing, clean_tag_value
 from .peaks import Peak
+from .steps import Meter, Spawner, Steps, Work
+from .task_events import EVENT_TYPES_LIMIT, EventHistory
+from .task_report import short_value
 from .tracing import Tracing
 
-EVENT_TYPES_LIMIT: Final = 20
 ERROR_TYPES_LIMIT: Final = 50
-_VALUE_LIMIT: Final = 100
+#: Durations of a kind that are kept to tell its own p95.
+_RECENT_LIMIT: Final = 256
 _MS: Final = 1000.0
+
+
+class Watcher(Protocol):
+    """Who looks after the loops that tasks run on, and after tasks that stall."""
+
+    def watch(self, meter: Meter) -> None:
+        """Look after an event loop on which a task begins."""
+
+    def ended(self, run: TaskRun) -> None:
+        """Learn that a run that had stalled has ended."""
 
 
 class TaskKind:
@@ -37,18 +52,28 @@ class TaskKind:
         "cancelled",
         "clients",
         "completed",
+        "cpu_seconds",
+        "cpu_time",
         "durations",
+        "ended",
         "event_counters",
+        "event_gap",
         "failed",
         "failed_by",
         "first_event",
         "live",
+        "longest_step",
+        "memory",
         "metrics",
         "model",
         "peak",
         "peak_gauge",
         "queue_time",
+        "recent",
         "resource",
+        "seconds",
+        "stalled",
+        "stalls",
         "started",
     )
 
@@ -71,13 +96,27 @@ class TaskKind:
             for outcome in catalog.TASK_OUTCOMES
         }
         self.queue_time = metrics.timing(catalog.TASK_QUEUE_TIME, **tags)
+        self.cpu_time = metrics.timing(catalog.TASK_CPU_TIME, **tags)
+        self.longest_step = metrics.timing(catalog.TASK_LONGEST_STEP, **tags)
+        self.memory: Timing | None = None
         self.first_event = metrics.timing(catalog.TASK_FIRST_EVENT, **tags)
+        self.event_gap = metrics.timing(catalog.TASK_EVENT_GAP, **tags)
         self.event_counters: dict[str, Counter] = {}
         self.active: Gauge = metrics.gauge(catalog.TASKS_ACTIVE, **tags)
         self.peak_gauge: Gauge = metrics.gauge(catalog.TASKS_PEAK, **tags)
         self.clients: Gauge = metrics.gauge(catalog.TASK_CLIENTS, **tags)
+        self.stalled: Gauge = metrics.gauge(catalog.TASKS_STALLED, **tags)
+        self.stalls: dict[str, Counter] = {
+            reason: metrics.counter(catalog.TASKS_STALLS, reason=reason, **tags)
+            for reason in catalog.STALL_REASONS
+        }
         self.peak = Peak()
         self.live: set[TaskRun] = set()
+        #: Of the runs that were started and have ended: how many, their seconds, their CPU seconds, the last ones.
+        self.ended = 0
+        self.seconds = 0.0
+        self.cpu_seconds = 0.0
+        self.recent: deque[float] = deque(maxlen=_RECENT_LIMIT)
 
     def count_failure(self, error_type: str) -> None:
         """Count a failure by the class name of its error."""
@@ -90,6 +129,22 @@ class TaskKind:
                 catalog.TASKS_FAILED, app=self.app, model=self.model, error_type=error_type
             )
         counter.increment()
+
+    def count_work(self, run: TaskRun, seconds: float) -> None:
+        """Count what a run that has ended took: time, CPU, its longest step, memory where that is measured."""
+        work = run.work
+        cpu = work.cpu_total
+        self.ended += 1
+        self.seconds += seconds
+        self.cpu_seconds += cpu
+        self.recent.append(seconds)
+        if work.steps:
+            self.cpu_time.record(cpu * _MS)
+            self.longest_step.record(work.longest * _MS)
+        if work.memory is not None:
+            if self.memory is None:
+                self.memory = self.metrics.timing(catalog.TASK_MEMORY, app=self.app, model=self.model)
+            self.memory.record(work.memory_peak)
 
     def count_event(self, event_type: str) -> None:
         """Count an event that a task sent, by its type."""
@@ -111,22 +166,29 @@ class TaskRun:
         "_board",
         "_gone",
         "_guard",
+        "_meter",
         "_segment_at",
+        "asyncio_task",
         "ended",
         "error",
         "events",
         "first_event_at",
+        "history",
         "instance",
         "kind",
         "last_event_at",
         "outcome",
         "segment",
         "span",
+        "stall",
+        "stalls",
         "started",
         "started_wall",
         "submitted",
         "task_id",
         "value",
+        "waits",
+        "work",
     )
 
     def __init__(
@@ -148,6 +210,14 @@ class TaskRun:
         self.events = 0
         self.first_event_at: float | None = None
         self.last_event_at: float | None = None
+        self.history: EventHistory | None = None
+        #: What its steps cost, how it stalls now (None if it does not), and where it was seen waiting, how often.
+        self.work = Work()
+        self.stall: Any = None
+        self.stalls = 0
+        self.waits: dict[str, int] = {}
+        self.asyncio_task: weakref.ref[asyncio.Task[Any]] | None = None
+        self._meter: Meter | None = None
         self.span: Any = None
         self.segment = 1
         self._segment_at = float("inf")
@@ -165,7 +235,11 @@ class TaskRun:
         Whoever started the task may keep the finished asyncio.Task for ever, so every look at the live runs asks.
         """
         coroutine = self._guard() if self._guard is not None else None
-        if self.started is None and self._gone is not None and (coroutine is None or coroutine.cr_frame is None):
+        if (
+            self.started is None
+            and self._gone is not None
+            and (coroutine is None or coroutine.cr_frame is None)
+        ):
             gone, self._gone = self._gone, None
             self.finish("cancelled")
             gone()
@@ -186,7 +260,20 @@ class TaskRun:
         if self.span is not None:
             self.span.start_ns = time.time_ns()
             self._segment_at = now + self._board.config.task_segment
+        task = asyncio.current_task()
+        self.asyncio_task = weakref.ref(task) if task is not None else None
+        self._board.enter_loop(self)
         self._board.log_start(self)
+
+    def measure(self, meter: Meter, steps: type[Steps]) -> None:
+        """Have the steps on this loop counted."""
+        self._meter = meter
+        self.work.spawn = Spawner(self, meter, drive.__code__, steps)
+
+    def steps(self, coroutine: Any) -> Steps:
+        """Return `coroutine` to be awaited step by step, as this run's own."""
+        self.work.main = steps = self._board.steps(self, coroutine, self._meter)
+        return steps
 
     async def step(self, awaitable: Any) -> Any:
         """Await one step of an async generator with the span active only while the step runs."""
@@ -194,10 +281,19 @@ class TaskRun:
         before = tracing.active()
         if self.span is not None:
             tracing.activate(self.span)
+        if self._meter is not None and self._meter.loop() is not asyncio.get_running_loop():
+            self._board.enter_loop(self)
         try:
-            return await Steps(self, awaitable)
+            return await self.steps(awaitable)
         finally:
+            self.work.main = None
             tracing.activate(before)
+
+    def follow_span(self, previous: Any, *, child: bool) -> None:
+        """Activate the span of the next segment; in a child task only where none of the user's own is active."""
+        tracing = self._board.tracing
+        if not child or tracing.active() in (None, previous):
+            tracing.activate(self.span)
 
     def event(self, event_type: object) -> None:
         """Note an event that the task sent to its clients."""
@@ -206,9 +302,13 @@ class TaskRun:
         self.last_event_at = now
         if self.first_event_at is None:
             self.first_event_at = now
+            self.history = EventHistory(self._board.config.task_event_history)
             if self.started is not None:
                 self.kind.first_event.record((now - self.started) * _MS)
-        self.kind.count_event(event_type if type(event_type) is str else str(event_type)[:50])
+        event_type = event_type if type(event_type) is str else str(event_type)[:50]
+        self.kind.count_event(event_type)
+        if self.history is not None:
+            self.history.note(event_type, now)
 
     def note_error(self, error: BaseException) -> None:
         """Remember what `process()` or `mark_completed()` raised, also if the coordinator swallows it."""
@@ -241,6 +341,10 @@ class TaskRun:
         kind = self.kind
         kind.live.discard(self)
         kind.durations[outcome].record((now - (self.started if self.started is not None else now)) * _MS)
+        if self.started is not None:
+            kind.count_work(self, now - self.started)
+        if self.history is not None and self.history.longest_gap:
+            kind.event_gap.record(self.history.longest_gap * _MS)
         if outcome == "completed":
             kind.completed.increment()
         elif outcome == "cancelled":
@@ -286,6 +390,9 @@ class TaskBoard:
         self.span_lock = threading.Lock()
         #: How many clients watch an instance, by the truth of their sockets; the recorder sets it.
         self.clients_of: dict[int, int] | None = None
+        #: Who looks after loops and stalled tasks, and how coroutines are stepped; the recorder sets both.
+        self.watcher: Watcher | None = None
+        self.steps: type[Steps] = Steps
         metrics.add_gauges(self._gauges)
 
     def kind(self, app: str, model: str) -> TaskKind:
@@ -319,6 +426,14 @@ class TaskBoard:
             self._open_span(run)
         return run
 
+    def enter_loop(self, run: TaskRun) -> None:
+        """Have the running loop looked after, and the steps of a run that begins on it counted."""
+        meter = Meter.of_running_loop()
+        if self.watcher is not None and meter.watcher is not self.watcher:
+            self.watcher.watch(meter)
+        if self.config.task_cpu:
+            run.measure(meter, self.steps)
+
     def run_of(self, instance: Any) -> TaskRun | None:
         """Return the live run of a task's instance."""
         return next((run for run in self.live() if run.instance is instance), None)
@@ -348,6 +463,7 @@ class TaskBoard:
     def finished(self, run: TaskRun) -> None:
         """Finish the span and write the line of a run that has just ended."""
         span = run.span
+        report = task_report.measured(run)
         if span is not None:
             span.set_tag("task.status", run.outcome)
             if run.outcome == "completed":
@@ -356,32 +472,33 @@ class TaskBoard:
                 tracing.set_error(span, run.error)
             if run.segment > 1:
                 span.set_metric("task.segment", run.segment)
-            if run.events:
-                span.set_metric("task.events", run.events)
-            if run.started is not None:
-                span.set_metric("task.queue_time_ms", (run.started - run.submitted) * _MS)
+            task_report.tag_span(span, report)
             span.finish()
-        self._log_end(run)
+        self._log_end(run, report)
+        if run.stall is not None and self.watcher is not None:
+            self.watcher.ended(run)
 
     def log_start(self, run: TaskRun) -> None:
         """Write the line that says that a task started."""
         if self.logs is not None:
-            self.logs.emit(self._line(run, f"task {run.kind.resource} started"))
+            self.logs.emit(self.line(run, f"task {run.kind.resource} started"))
 
-    def _log_end(self, run: TaskRun) -> None:
+    def _log_end(self, run: TaskRun, report: dict[str, object]) -> None:
         if self.logs is None:
             return
-        line = self._line(run, f"task {run.kind.resource} {run.outcome}")
+        line = self.line(run, f"task {run.kind.resource} {run.outcome}")
         line["task.status"] = run.outcome
         line["duration"] = int(run.duration * 1e9)
         line["task.events"] = run.events
+        line.update(report)
         if run.outcome == "completed":
             line["task.final_value"] = short_value(run.value)
         if run.error is not None and run.outcome == "failed":
             line["error.kind"], line["error.message"], line["error.stack"] = tracing.describe_error(run.error)
         self.logs.emit(line, "ERROR" if run.outcome == "failed" else "INFO")
 
-    def _line(self, run: TaskRun, message: str) -> dict[str, object]:
+    def line(self, run: TaskRun, message: str) -> dict[str, object]:
+        """Return the members of a log line about a run: the message, whose run it is, the ids of its span."""
         line: dict[str, object] = {"message": message, "logger.name": "streaming_dd.tasks", **self._tags(run)}
         if run.span is not None:
             line["dd.trace_id"], line["dd.span_id"] = tracing.format_ids(run.span)
@@ -398,6 +515,7 @@ class TaskBoard:
             yield kind.active, len(live)
             yield kind.peak_gauge, kind.peak.read(len(live), now)
             yield kind.clients, max((self.client_count(run) for run in live), default=0)
+            yield kind.stalled, sum(1 for run in live if run.stall is not None)
 
     def client_count(self, run: TaskRun) -> int:
         """Return how many clients watch a run: connected sockets where the middleware sees them."""
@@ -439,7 +557,7 @@ async def drive(run: TaskRun, coroutine: Coroutine[Any, Any, Any], *, noted: boo
     run.begin()
     error: BaseException | None = None
     try:
-        value = await Steps(run, coroutine)
+        value = await run.steps(coroutine)
         if not noted:
             run.note_value(value)
         return value
@@ -450,77 +568,3 @@ async def drive(run: TaskRun, coroutine: Coroutine[Any, Any, Any], *, noted: boo
         run.conclude(error)
         run._board.tracing.activate(before)
         del error  # it refers to this frame
-
-
-class Steps:
-    """Await a coroutine (or a step of a generator) step by step, in the task's own context."""
-
-    __slots__ = ("_active", "_coroutine", "_run")
-
-    def __init__(self, run: TaskRun, coroutine: Coroutine[Any, Any, Any]) -> None:
-        self._run = run
-        self._coroutine = coroutine
-        self._active = run.span
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        return cast("Generator[Any, Any, Any]", self)
-
-    def __iter__(self) -> Steps:
-        return self
-
-    def __next__(self) -> Any:
-        return self.send(None)
-
-    def send(self, value: Any) -> Any:
-        """Step the coroutine, with the span of the current segment active."""
-        if self._run.span is not self._active:
-            self._activate()
-        return self._coroutine.send(value)
-
-    def throw(self, *error: Any) -> Any:
-        """Throw into the coroutine: a cancellation, usually."""
-        if self._run.span is not self._active:
-            self._activate()
-        return self._coroutine.throw(*error)
-
-    def close(self) -> None:
-        """Close the coroutine."""
-        self._coroutine.close()
-
-    def _activate(self) -> None:
-        self._active = self._run.span
-        self._run._board.tracing.activate(self._active)
-
-    # Tools that walk a task's awaits (stack dumps, profilers) follow these names.
-    @property
-    def cr_await(self) -> Any:
-        """What the coroutine waits for."""
-        return getattr(self._coroutine, "cr_await", None)
-
-    @property
-    def cr_frame(self) -> Any:
-        """The coroutine's frame."""
-        return getattr(self._coroutine, "cr_frame", None)
-
-    @property
-    def cr_code(self) -> Any:
-        """The coroutine's code."""
-        return getattr(self._coroutine, "cr_code", None)
-
-    @property
-    def cr_running(self) -> bool:
-        """Whether the coroutine runs now."""
-        return bool(getattr(self._coroutine, "cr_running", False))
-
-
-def short_value(value: Any) -> str:
-    """Return a result in a form fit for a tag: short scalars as they are, everything else by type and size."""
-    if value is None or isinstance(value, bool | int | float):
-        return str(value)[:_VALUE_LIMIT]
-    if isinstance(value, str) and len(value) <= _VALUE_LIMIT:
-        return value
-    kind = type(value).__name__
-    try:
-        return f"{kind} of {len(value)}"
-    except Exception:  # noqa: BLE001 - not every object has a length, and a broken __len__ is not ours to report
-        return kind

@@ -116,7 +116,20 @@ def _progress(options: Options) -> w.Placed:
             number_format=MILLISECONDS,
         ),
         w.timeseries(
-            "Stalls by reason", {"stalls": q.count(c.TASKS_STALLS, ("model", "reason"))}, display="bars"
+            "Longest gap between events by model",
+            {"max": q.timer(c.TASK_EVENT_GAP, "max", KINDS)},
+            number_format=MILLISECONDS,
+        ),
+        w.timeseries(
+            "Longest silence between events by model",
+            {"max": q.timer(c.TASK_EVENT_GAP, "max", KINDS)},
+            number_format=MILLISECONDS,
+        ),
+        w.timeseries(
+            "Stalls by reason",
+            {"stalls": q.count(c.TASKS_STALLS, ("model", "reason"))},
+            display="bars",
+            size=(12, 3),
         ),
     )
 

@@ -1,0 +1,314 @@
+"""How a task's coroutine is driven step by step, and what its steps cost: CPU time, loop time, the longest one.
+
+State: one `Meter` per event loop, kept as long as the loop, and one `Work` per run of a task. A step is what a
+coroutine does between two awaits. While a step of a run is on, the asyncio tasks and executor calls that it starts
+are noted as the run's own. docs/decisions/0070 and 0071 have the reasons and the measurements.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Callable, Coroutine, Generator
+from time import perf_counter, thread_time
+from types import CodeType
+from typing import Any, ClassVar, Final, Protocol, cast
+
+from .stacks import Place, await_chain, innermost, place_of_code
+
+#: Seconds between two looks at the clock within which a thread is taken to have run all the time. 0070.
+_CONTINUOUS: Final = 20e-6
+#: Seconds after which the thread's CPU clock is read again in any case.
+_DRIFT: Final = 500e-6
+#: Steps shorter than this (seconds) are not looked up in the code.
+_WORTH_A_PLACE: Final = 0.001
+
+
+class Stepped(Protocol):
+    """What the stepping needs of a task's run."""
+
+    span: Any
+    ended: float | None
+    work: Work
+
+    def follow_span(self, previous: Any, *, child: bool) -> None:
+        """Activate, in the context of one of the run's asyncio tasks, the span of its next segment."""
+
+
+class Meter:
+    """One event loop: the step that holds it now, and the CPU clock of its thread."""
+
+    __slots__ = ("__weakref__", "_at", "_cpu", "_read", "loop", "stepping", "thread_id", "watcher")
+
+    _of_loop: ClassVar[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Meter]] = (
+        weakref.WeakKeyDictionary()
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = weakref.ref(loop)
+        self.thread_id = threading.get_ident()
+        self.stepping: Steps | None = None
+        #: Who looks after this loop (the loop monitor of the recorder in use).
+        self.watcher: object = None
+        self._at = self._read = float("-inf")
+        self._cpu = 0.0
+
+    @classmethod
+    def of_running_loop(cls) -> Meter:
+        """Return the meter of the running loop, made (and the loop's executor calls followed) at the first use."""
+        loop = asyncio.get_running_loop()
+        meter = cls._of_loop.get(loop)
+        if meter is None:
+            meter = cls._of_loop[loop] = Meter(loop)
+            _follow_executor_calls(loop, meter)
+        elif meter.thread_id != threading.get_ident():  # a loop that is run again, elsewhere
+            meter.thread_id = threading.get_ident()
+            meter._read = float("-inf")
+        return meter
+
+    def clock(self, now: float) -> float:
+        """Return the CPU seconds of the loop's thread at `now` (perf_counter): read, or carried on from the last."""
+        if 0 <= now - self._at < _CONTINUOUS and now - self._read < _DRIFT:
+            self._cpu += now - self._at
+        else:
+            self._cpu = thread_time()
+            self._read = now
+        self._at = now
+        return self._cpu
+
+
+class Work:
+    """What the steps of one run have cost so far, in seconds."""
+
+    __slots__ = (
+        "_lock",
+        "_sampled",
+        "children",
+        "cpu",
+        "held",
+        "longest",
+        "longest_at",
+        "main",
+        "memory",
+        "memory_peak",
+        "spawn",
+        "steps",
+        "thread_calls",
+        "thread_cpu",
+        "threads",
+    )
+
+    def __init__(self) -> None:
+        #: The steps of the run's own coroutine, and the factory of the asyncio tasks that it starts.
+        self.main: Steps | None = None
+        self.spawn: Spawner | None = None
+        self.steps = 0
+        #: CPU time on the loop's thread, that of the asyncio tasks which the run started included.
+        self.cpu = 0.0
+        #: Wall time for which its steps held the loop.
+        self.held = 0.0
+        self.longest = 0.0
+        self.longest_at: Place | None = None
+        #: CPU time of its executor calls that ended, their number, and the threads that work for it now.
+        self.thread_cpu = 0.0
+        self.thread_calls = 0
+        self.threads: set[int] = set()
+        #: The steps of the asyncio tasks that it started, while those exist.
+        self.children: set[weakref.ref[Steps]] = set()
+        #: Bytes allocated by its steps and not freed by them, and the most so far; None while that is not measured.
+        self.memory: int | None = None
+        self.memory_peak = 0
+        self._sampled: tuple[int, dict[Place, int]] | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def cpu_total(self) -> float:
+        """CPU seconds on the loop and in executor threads."""
+        return max(self.cpu, 0.0) + self.thread_cpu
+
+    def add_thread_call(self, seconds: float) -> None:
+        """Add the CPU time of an executor call; called in the executor's thread."""
+        with self._lock:
+            self.thread_cpu += seconds
+            self.thread_calls += 1
+
+    def sample(self, number: int, place: Place) -> None:
+        """Note where step `number` was seen; called by the watching thread while the step holds the loop."""
+        seen = self._sampled
+        if seen is None or seen[0] != number:
+            self._sampled = seen = (number, {})
+        seen[1][place] = seen[1].get(place, 0) + 1
+
+    def place_of_step(self, number: int, coroutine: Any) -> Place | None:
+        """Return the line that took step `number`: the one seen most, else the await that ended it."""
+        seen = self._sampled
+        if seen is not None and seen[0] == number:
+            places = dict(seen[1])
+            return max(places, key=places.__getitem__)
+        place = innermost(await_chain(coroutine)[0])
+        code = getattr(coroutine, "cr_code", None)
+        if place is None and isinstance(code, CodeType):  # it has ended: all that is left is what ran
+            place = innermost([place_of_code(code)])
+        return place
+
+
+class Steps(Coroutine[Any, Any, Any]):
+    """Await a coroutine (or a step of a generator) in the task's own context, and count what its steps cost.
+
+    Everything else (the coroutine's frame, name, state, what it awaits) is as of the coroutine itself, for the
+    tools that look at a task's coroutine.
+    """
+
+    __slots__ = ("__weakref__", "_active", "_child", "_loop", "_meter", "run", "since", "stepped", "work")
+
+    def __init__(
+        self, run: Stepped, coroutine: Coroutine[Any, Any, Any], meter: Meter | None, *, child: bool = False
+    ) -> None:
+        self.run = run
+        self.work = run.work
+        #: When the step that is on began (perf_counter).
+        self.since = 0.0
+        self.stepped = coroutine
+        self._active = run.span
+        self._child = child
+        self._meter = meter
+        self._loop: Any = meter.loop() if meter is not None else None
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return cast("Generator[Any, Any, Any]", self)
+
+    def __iter__(self) -> Steps:
+        return self
+
+    def __next__(self) -> Any:
+        return self._step(self.stepped.send, None)
+
+    def send(self, value: Any) -> Any:
+        """Step the coroutine."""
+        return self._step(self.stepped.send, value)
+
+    def throw(self, *error: Any) -> Any:
+        """Throw into the coroutine: a cancellation, usually."""
+        return self._step(self.stepped.throw, *error)
+
+    def close(self) -> None:
+        """Close the coroutine."""
+        self.stepped.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stepped, name)
+
+    def _step(self, step: Callable[..., Any], *arguments: Any) -> Any:
+        """Do one step, with the span of the current segment active, and count it. 1 us: nothing here is for show."""
+        run = self.run
+        if run.span is not self._active:
+            self._follow_span()
+        meter = self._meter
+        if meter is None or run.ended is not None:
+            return step(*arguments)
+        loop = self._loop
+        work = self.work
+        spawn = work.spawn
+        factory = loop.get_task_factory()
+        if factory is None or type(factory) is Spawner:
+            loop.set_task_factory(spawn)
+        outer = meter.stepping
+        meter.stepping = self
+        start = self.since = perf_counter()
+        cpu = meter.clock(start)
+        try:
+            return step(*arguments)
+        finally:
+            now = perf_counter()
+            cpu = meter.clock(now) - cpu
+            meter.stepping = outer
+            if loop.get_task_factory() is spawn:
+                loop.set_task_factory(factory)
+            if cpu > 0:
+                work.cpu += cpu
+                if outer is not None:  # another run's task that is awaited by this one: counted once, there
+                    outer.work.cpu -= cpu
+            elapsed = now - start
+            if elapsed > 0:
+                work.held += elapsed
+                if elapsed > work.longest:
+                    self._longest(elapsed)
+            work.steps += 1
+
+    def _longest(self, elapsed: float) -> None:
+        work = self.work
+        work.longest = elapsed
+        if elapsed >= _WORTH_A_PLACE:
+            work.longest_at = work.place_of_step(work.steps, self.stepped)
+
+    def _follow_span(self) -> None:
+        previous, self._active = self._active, self.run.span
+        self.run.follow_span(previous, child=self._child)
+
+
+# --- what a run starts ----------------------------------------------------------------------------------------
+
+
+class Spawner:
+    """The task factory of a loop while a step of a run is on: the tasks started in it are counted to the run."""
+
+    __slots__ = ("_meter", "_own", "_run", "_steps")
+
+    def __init__(self, run: Stepped, meter: Meter, own: CodeType, steps: type[Steps] = Steps) -> None:
+        self._run = run
+        self._meter = meter
+        self._own = own  # of coroutines that are runs of their own
+        self._steps = steps
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+        if asyncio.iscoroutine(coroutine) and getattr(coroutine, "cr_code", None) is not self._own:
+            children = self._run.work.children
+            coroutine = self._steps(self._run, coroutine, self._meter, child=True)
+            children.add(weakref.ref(coroutine, children.discard))
+        return asyncio.Task(coroutine, loop=loop, **options)
+
+
+def _follow_executor_calls(loop: asyncio.AbstractEventLoop, meter: Meter) -> None:
+    """Have the CPU time of a step's `run_in_executor` calls counted: asyncio.to_thread and asgiref go through it."""
+    this = weakref.ref(loop)  # no cycle: the loop goes when its last user drops it
+    hooked: Any = getattr(loop, "__dict__", {}).get("run_in_executor")
+    original: Any = type(loop).run_in_executor
+
+    def run_in_executor(executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+        steps = meter.stepping
+        if steps is not None and steps.run.ended is None:
+            func = _ThreadCall(steps.work, func)
+        return hooked(executor, func, *args) if hooked else original(this(), executor, func, *args)
+
+    try:
+        cast("Any", loop).run_in_executor = run_in_executor
+    except AttributeError:  # a loop without room for attributes: the CPU time of threads is not known
+        pass
+
+
+class _ThreadCall:
+    """A function that counts its CPU time to a run; in another process it is the function alone."""
+
+    __slots__ = ("_func", "_work")
+
+    def __init__(self, work: Work, func: Callable[..., Any]) -> None:
+        self._work = work
+        self._func = func
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        work, thread = self._work, threading.get_ident()
+        work.threads.add(thread)
+        start = thread_time()
+        try:
+            return self._func(*args, **kwargs)
+        finally:
+            work.add_thread_call(thread_time() - start)
+            work.threads.discard(thread)
+
+    def __reduce__(self) -> tuple[Callable[[Any], Any], tuple[Callable[..., Any]]]:
+        return _same, (self._func,)
+
+
+def _same(item: Any) -> Any:
+    return item
