@@ -97,7 +97,10 @@ async def _watch_visitors(
     """Draw what happens until it is time to stop; return what surprised the visitors."""
     town = Town(servers.urls)
     living = asyncio.create_task(town.live())
-    title = f"streaming-dd demo   start tasks yourself: {servers.urls[0]}   agent: {_agent_url(watch)}   stop: Ctrl-C"
+    title = (
+        "streaming-dd demo",
+        f"start tasks yourself: {servers.urls[0]}   the agent: {_agent_url(watch)}   Ctrl-C stops",
+    )
     try:
         with Screen(title) as screen:
             while not stop.is_set() and not _over(watch, town, seconds):
@@ -134,7 +137,7 @@ def _over(watch: Watch, town: Town, seconds: float | None) -> bool:
 async def _summary(watch: Watch, surprises: list[str], *, bounded: bool) -> int:
     """Print what arrived and, after a bounded run, what did not; return the exit code."""
     await asyncio.sleep(0.5)  # the agent's next look at its sockets
-    print("\n".join(line for line in lines(watch.look(), Ink(False), "What arrived") if line))
+    print("\n".join(line for line in lines(watch.look(), Ink(False), ["What arrived"]) if line))
     if not bounded:
         return 0
     problems = [f"missing: {what}" for what in missing(watch.agent)]

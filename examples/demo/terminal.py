@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Sequence
 from typing import Self, TextIO
 
 from .view import Failure, Node, TaskRow, View
@@ -44,21 +45,29 @@ class Ink:
         return f"\x1b[{codes}m{clean}\x1b[0m" if self.colours and codes else clean
 
 
-def lines(view: View, ink: Ink, title: str) -> list[str]:
-    """Return the whole picture."""
-    return [
-        f"{ink(title, 'bold')}   {ink(f'{view.seconds:.0f} s', 'dim')}",
-        "",
-        *_requests(view, ink),
-        "",
-        *_tasks(view.tasks, ink),
-        "",
-        *_traces(view.traces, ink),
-        "",
-        *_failure(view.failure, ink),
-        "",
-        ink("received  " + " · ".join(f"{count} {what}" for what, count in view.received.items()), "dim"),
+def lines(view: View, ink: Ink, title: Sequence[str], height: int | None = None) -> list[str]:
+    """Return the picture in at most `height` lines; where it is too small the traces give way."""
+    head = [
+        f"{ink(title[0], 'bold')}   {ink(f'{view.seconds:.0f} s', 'dim')}",
+        *(ink(line, "dim") for line in title[1:]),
     ]
+    received = " · ".join(f"{count} {what}" for what, count in view.received.items())
+    traces = _traces(view.traces, ink)
+    blocks = [
+        head,
+        _requests(view, ink),
+        _tasks(view.tasks, ink),
+        traces,
+        _failure(view.failure, ink),
+        [ink(f"received  {received}", "dim")],
+    ]
+    room = math.inf if height is None else height
+    needed = sum(map(len, blocks))
+    gap = [""] if needed + len(blocks) - 1 <= room else []
+    if needed > room:
+        del traces[max(1, int(len(traces) - (needed - room))) :]
+    drawn = [line for block in blocks for line in (*block, *gap)]
+    return drawn[: len(drawn) - len(gap)] if height is None else drawn[:height]
 
 
 def _requests(view: View, ink: Ink) -> list[str]:
@@ -157,7 +166,7 @@ def clip(line: str, width: int) -> str:
 class Screen:
     """Draws views: in place on a terminal, else as blocks."""
 
-    def __init__(self, title: str, out: TextIO = sys.stdout) -> None:
+    def __init__(self, title: Sequence[str], out: TextIO = sys.stdout) -> None:
         self.title = title
         self.out = out
         self.live = out.isatty() and os.environ.get("TERM", "dumb") != "dumb"
@@ -175,12 +184,12 @@ class Screen:
 
     def draw(self, view: View) -> None:
         """Draw a view."""
-        drawn = lines(view, self.ink, self.title)
         if not self.live:
+            drawn = lines(view, self.ink, self.title)
             self._write("\n".join(["", *(line.rstrip() for line in drawn if line), ""]))
             return
         size = shutil.get_terminal_size((100, 40))
-        shown = [clip(line, size.columns) for line in drawn[: size.lines - 1]]
+        shown = [clip(line, size.columns) for line in lines(view, self.ink, self.title, size.lines - 1)]
         self._write("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in shown) + "\x1b[J")
 
     def _write(self, text: str) -> None:

@@ -140,7 +140,7 @@ def test_control_characters_of_log_lines_do_not_reach_the_terminal(agent: LocalA
     view = Watch(agent).look()
     evil = {"message": "\x1b[2Jgone\nnext", "dd.trace_id": TRACE.replace("0", "1"), "error.kind": "E\x07"}
     failure = last_failure([evil])
-    drawn = lines(type(view)(**{**vars(view), "failure": failure}), Ink(True), "title")
+    drawn = lines(type(view)(**{**vars(view), "failure": failure}), Ink(True), ["title"])
     text = "\n".join(drawn)
     assert "\x1b[2J" not in text
     assert "\x07" not in text
@@ -153,10 +153,29 @@ def test_colours_take_no_room() -> None:
     assert clip("abcdef", 10) == "abcdef"
 
 
+@pytest.mark.parametrize("height", [12, 16, 20, 30, 60])
+def test_on_a_small_terminal_the_traces_give_way(agent: LocalAgent, height: int) -> None:
+    """The picture never has more lines than the terminal, and the last error stays in it."""
+    deep = [
+        span("sse.request", TRACE, 1),
+        *(span("step", TRACE, number, number - 1) for number in range(2, 30)),
+    ]
+    failure = last_failure(
+        [{"message": "failed", "dd.trace_id": TRACE.replace("0", "1"), "error.kind": "BadRow"}]
+    )
+    view = Watch(agent).look()
+    view = type(view)(**{**vars(view), "failure": failure, "traces": last_traces(deep)})
+    drawn = lines(view, Ink(False), ["title", "addresses"], height)
+    assert len(drawn) <= height
+    assert any("failed" in line for line in drawn)
+    assert drawn[0].startswith("title")
+    assert any(line.startswith("received") for line in drawn)
+
+
 def test_output_that_is_no_terminal_gets_plain_blocks(agent: LocalAgent) -> None:
     """No escape sequence reaches a file or a pipe."""
     out = io.StringIO()
-    with Screen("title", out) as screen:
+    with Screen(["title"], out) as screen:
         screen.draw(Watch(agent).look())
     assert "\x1b" not in out.getvalue()
     assert "title" in out.getvalue()
