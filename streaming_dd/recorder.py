@@ -134,7 +134,12 @@ class Recorder:
     def catch_up(self) -> None:
         """Count what has ended and flush, in the caller's thread: for whoever reads right after."""
         with self._round_lock:  # what the thread has in hand is counted first
-            for step in (self.traffic.settle, self._count_clients, self._count_lost_lines, self.metrics.flush):
+            for step in (
+                self.traffic.settle,
+                self._count_clients,
+                self._count_lost_lines,
+                self.metrics.flush,
+            ):
                 self._guarded(step)
 
     def _guarded(self, step: Callable[..., Any], *arguments: Any) -> None:
@@ -157,6 +162,12 @@ class Recorder:
         if self.logs is not None:
             for reason, count in self.logs.dropped.items():
                 self.metrics.lost_lines(reason, count)
+
+    def take_in(self) -> None:
+        """Flush what has been recorded so far, for those who read totals; blocks, so call it off the event loop."""
+        self._guarded(self.traffic.settle)
+        if self._pid == os.getpid() and not self._ended:
+            self._guarded(self.metrics.flush)
 
     # --- the end --------------------------------------------------------------------------------------------
 
