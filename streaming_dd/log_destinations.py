@@ -21,11 +21,6 @@ from typing import Final, TextIO
 from .errors import ConfigError
 from .notices import say
 
-try:
-    import fcntl
-except ImportError:  # not on Windows: there, workers must not share a log file
-    fcntl = None  # type: ignore[assignment]
-
 #: Seconds that lines gather before they are written: what a kill -9 can lose, and 20 wake-ups a second at most.
 BATCH_DELAY: Final = 0.05
 #: Bytes that wait for one destination at most, whatever their number of lines.
@@ -62,6 +57,7 @@ class Destination:
         self._asleep = True
         self._leave = threading.Event()
         self._thread: threading.Thread | None = None
+        self._previous: threading.Thread | None = None
         self._in_flight = 0
         self._hurried = False  # do not wait for further lines
         self._last_chance = False  # somebody waits for a flush: no slow attempts
@@ -124,7 +120,10 @@ class Destination:
                 return
             self._leave = threading.Event()
             thread = threading.Thread(
-                target=self._run, args=(self._leave,), name=f"streaming-dd-log-{self.name}", daemon=True
+                target=self._run,
+                args=(self._leave, self._previous),
+                name=f"streaming-dd-log-{self.name}",
+                daemon=True,
             )
             self._thread = thread
             try:
@@ -178,16 +177,12 @@ class Destination:
         self._leave.set()
         self._nudge()
         thread.join(0.2)
-        if not thread.is_alive():
-            self._thread = None
-            self._asleep = True
+        self._previous = thread  # where it is still busy, the next one begins when it has ended
+        self._thread = None
+        self._asleep = True
 
     def after_fork_in_parent(self) -> None:
         """Go on where `before_fork` stopped."""
-        if self._thread is not None and self._leave.is_set():  # it was busy: it ends after its batch
-            self._thread.join(1.0)
-            self._thread = None
-            self._asleep = True
         if self._lines or self._flushes:
             self._wake()
 
@@ -210,22 +205,23 @@ class Destination:
         """Return the seconds to wait after `send` could not deliver everything."""
         return 0.5
 
-    def _run(self, leave: threading.Event) -> None:
+    def _run(self, leave: threading.Event, previous: threading.Thread | None) -> None:
+        if previous is not None:
+            previous.join()
         while not leave.is_set():
             if not self._lines and not self._flushes:
-                self._asleep = True
-                if (
-                    not self._lines and not self._flushes
-                ):  # again: a line may have come before the flag was seen
-                    self._tokens.get()
-                self._asleep = False
+                self._sleep()
                 continue
             if not self._flushes and not self._hurried:
                 self._wait(BATCH_DELAY)
-            if leave.is_set():
-                return
-            if not self._drain():
+            if not leave.is_set() and not self._drain():
                 self._wait_for_retry(leave)
+
+    def _sleep(self) -> None:
+        self._asleep = True
+        if not self._lines and not self._flushes:  # again: a line may have come before the flag was seen
+            self._tokens.get()
+        self._asleep = False
 
     def _wait(self, seconds: float) -> None:
         with contextlib.suppress(Empty):
@@ -243,7 +239,7 @@ class Destination:
         self._last_chance = bool(requests)
         left = len(self._lines)
         delivered = True
-        while left > 0 and delivered:
+        while left > 0 and delivered and self._lines:
             batch = [self._lines.popleft() for _ in range(min(left, _BATCH_LINES, len(self._lines)))]
             self._in_flight = len(batch)
             done = self._send_guarded(batch)
@@ -359,9 +355,7 @@ class RotatingFile(Destination):
 
     def _open(self) -> None:
         self.close()
-        self._fd = os.open(
-            self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644
-        )
+        self._fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         self._fresh = True
 
     def _lock_file(self) -> None:
@@ -369,8 +363,7 @@ class RotatingFile(Destination):
         while True:
             if self._fd < 0:
                 self._open()
-            if fcntl is not None:
-                fcntl.flock(self._fd, fcntl.LOCK_EX)
+            self._flock(locked=True)
             try:
                 at_path = os.stat(self.path)
             except FileNotFoundError:
@@ -381,8 +374,19 @@ class RotatingFile(Destination):
             self.close()  # rotated by somebody else; closing gives up its lock
 
     def _unlock_file(self) -> None:
-        if fcntl is not None and self._fd >= 0:
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
+        if self._fd >= 0:
+            self._flock(locked=False)
+
+    def _flock(self, *, locked: bool) -> None:
+        import fcntl  # here, so that the other destinations work where there is none (Windows)
+
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX if locked else fcntl.LOCK_UN)
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP):
+                raise
+            # a file system without locks: one worker is as safe as ever, several may lose lines at a rotation
+            say(f"logs.unlocked.{self.path}", f"The log file {self.path} is on a file system without locks.")
 
     def _rotate(self) -> None:
         """Rename the files, oldest first; the caller holds the lock of the one at `path`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -169,6 +170,21 @@ def test_a_full_disk_drops_counts_and_recovers(open_file, tmp_path, monkeypatch,
     assert file.flush(10)
     assert (tmp_path / "app.log").read_bytes() == b"first\nsecond\n" + b"more\n" * 19
     assert "No space left" in caplog.text
+
+
+def test_a_file_system_without_locks_is_written_all_the_same(open_file, tmp_path, monkeypatch, caplog):
+    """Where files cannot be locked (some network file systems) lines are written, and it is said."""
+
+    def flock(descriptor, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    file = open_file(max_bytes=50)
+    for number in range(20):
+        file.put(b"line %02d" % number)
+    assert file.stop(10)
+    assert (tmp_path / "app.log").read_bytes().endswith(b"line 19\n")
+    assert caplog.text.count("file system without locks") == 1
 
 
 def test_a_torn_last_line_is_ended_before_the_next(open_file, tmp_path):
