@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import threading
 import time
@@ -37,6 +38,8 @@ from .trace_api import TraceAPI
 from .trace_metrics import TraceMetrics, mark_top_level
 from .traces import Span
 
+logger = logging.getLogger(__name__)
+
 TICK = 0.25
 """Seconds between looks at the clock: how late a bucket closes and rows reach the database."""
 STOP_TIMEOUT = 5.0
@@ -49,6 +52,9 @@ class LocalAgent:
 
     `LocalAgent(dogstatsd_port=0, trace_port=0, logs_port=0, page_port=None)`: keywords are those of `Settings`.
     """
+
+    records: Records
+    """Spans and logs; there from `bind` until the agent has stopped."""
 
     def __init__(
         self, settings: Settings | None = None, *, clock: Callable[[], float] = time.time, **changes: Any
@@ -67,7 +73,6 @@ class LocalAgent:
             expiry=settings.expiry,
             listener=self.received if settings.record else None,
         )
-        self.records = Records(settings.persist, max_spans=settings.max_spans, max_logs=settings.max_logs)
         self.trace_metrics = TraceMetrics(self.store, self.aggregator.series_tags, clock=clock)
         self.tasks = Tasks()
         self.live = Live()
@@ -76,6 +81,7 @@ class LocalAgent:
         self.on_bucket: list[Callable[[int], None]] = []
         """Called with the start of each closed bucket, once its series are in the store."""
         self.started = clock()
+        self.problems: deque[str] = deque(maxlen=50)
         self.cut_lines = 0
         """Log lines that were longer than what is kept of one."""
         self.trace_api = TraceAPI(self._take_traces)
@@ -121,6 +127,7 @@ class LocalAgent:
     def bind(self) -> None:
         """Bind every socket, so that ports are known; raise `LocalAgentError` for what is taken."""
         settings, host = self.settings, self.settings.host
+        self.records = Records(settings.persist, max_spans=settings.max_spans, max_logs=settings.max_logs)
         try:
             if settings.dogstatsd_port is not None:
                 sock = self._sockets["dogstatsd"] = intake.bind_udp(host, settings.dogstatsd_port)
@@ -139,6 +146,7 @@ class LocalAgent:
                     self._sockets[name] = intake.bind_unix(path, kind, name)
         except LocalAgentError:
             self._close_sockets()
+            self.records.close()
             raise
 
     async def serve(self, *, on_ready: Callable[[], None] | None = None) -> None:
@@ -148,7 +156,7 @@ class LocalAgent:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         async with contextlib.AsyncExitStack() as stack:
-            stack.callback(self._close_sockets)
+            stack.callback(self._finish)
             await self._listen(stack)
             if on_ready:
                 on_ready()
@@ -156,10 +164,6 @@ class LocalAgent:
                 self.tick()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stop.wait(), TICK)
-        self.aggregator.close()
-        self.trace_metrics.flush(everything=True)
-        self.records.flush()
-        self._loop = None
 
     def stop(self) -> None:
         """Make `serve` return; safe from any thread, and more than once."""
@@ -175,14 +179,40 @@ class LocalAgent:
         self.trace_metrics.flush()
         closed = self.aggregator.advance()
         self.records.flush()
+        if self.records.problem:
+            self.note_problem(self.records.problem)
         for bucket in closed:
             for callback in self.on_bucket:
-                callback(bucket)
+                self._call(callback, bucket)
         if closed:
             self.live.send("tick", {"bucket": closed[-1]}, id=closed[-1])
         if self._rates.due():
             self._rates.note(self._totals())
             self.live.send("status", {"rates": self.rates(), "received": self._totals()})
+
+    def note_problem(self, text: str) -> None:
+        """Keep what went wrong inside the agent for the health view; the same problem is kept and logged once."""
+        if text not in self.problems:
+            self.problems.append(text)
+            logger.warning("%s", text)
+
+    def _call(self, callback: Callable[[int], None], bucket: int) -> None:
+        try:
+            callback(bucket)
+        except Exception as error:
+            name = getattr(callback, "__qualname__", repr(callback))
+            self.note_problem(f"{name} failed: {type(error).__name__}: {error}")
+            logger.debug("%s failed", name, exc_info=True)
+
+    def _finish(self) -> None:
+        """Write what is open, and close everything."""
+        self.aggregator.close()
+        self.trace_metrics.flush(everything=True)
+        self.records.close()
+        for tail in self._tails:
+            tail.close()
+        self._close_sockets()
+        self._loop = None
 
     def rates(self) -> dict[str, float]:
         """Return samples, spans and logs per second, over the last seconds."""
@@ -215,7 +245,8 @@ class LocalAgent:
         loop = asyncio.get_running_loop()
         for name in ("dogstatsd", "dogstatsd_socket"):
             if sock := self._sockets.get(name):
-                intake.serve_datagrams(sock, self._feed, self.received.notify)
+                drain = intake.serve_datagrams(sock, self._feed, self.received.notify)
+                stack.callback(drain)  # what was sent before the end is not lost
                 stack.callback(loop.remove_reader, sock)
         if sock := self._sockets.get("dogstatsd_stream_socket"):
             frames = await loop.create_unix_server(

@@ -37,7 +37,7 @@ def spans(
     return records.select(
         f"SELECT {_SPAN}, attributes FROM spans WHERE start_ns >= ? AND start_ns < ? "
         f"{'AND entry ' if entries else ''}AND {condition} ORDER BY start_ns DESC LIMIT ?",
-        [int(start * 1e9), int(end * 1e9), *parameters, limit],
+        [start * 1e9, end * 1e9, *parameters, limit],
     )
 
 

@@ -70,8 +70,13 @@ def bind_unix(path: str, kind: socket.SocketKind, purpose: str) -> socket.socket
     return sock
 
 
-def serve_datagrams(sock: socket.socket, feed: Callable[[bytes], None], drained: Callable[[], None]) -> None:
-    """Read `sock` on the running loop: `feed` gets each datagram, `drained` follows each batch."""
+def serve_datagrams(
+    sock: socket.socket, feed: Callable[[bytes], None], drained: Callable[[], None]
+) -> Callable[[], None]:
+    """Read `sock` on the running loop: `feed` gets each datagram, `drained` follows each batch.
+
+    Return what reads the next batch at once.
+    """
 
     def drain() -> None:
         receive = sock.recv
@@ -86,6 +91,7 @@ def serve_datagrams(sock: socket.socket, feed: Callable[[bytes], None], drained:
         drained()
 
     asyncio.get_running_loop().add_reader(sock, drain)
+    return drain
 
 
 class FrameProtocol(asyncio.Protocol):

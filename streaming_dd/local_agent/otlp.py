@@ -25,6 +25,8 @@ _RESOURCE_KEYS = {
     "service.version": "version",
 }
 _SPAN_KEYS = {"http.response.status_code": "http.status_code", "http.request.method": "http.method"}
+_SPAN_FIELDS = frozenset(("operation.name", "resource.name", "service.name", "span.type"))
+"""Attributes that become the span's own fields."""
 
 Attributes = dict[str, Any]
 
@@ -71,7 +73,7 @@ def _span(wire: dict[str, Any], resource: Attributes) -> Span:
         str(parent),
         _operation(kind, attributes),
         _resource(wire.get("name", ""), attributes),
-        str(resource.get("service.name") or NO_SERVICE),
+        _text(attributes.get("service.name") or resource.get("service.name") or NO_SERVICE),
         _type(kind, attributes),
         min(start, 2**63 - 1),
         min(max(0, end - start), 2**63 - 1),
@@ -99,6 +101,8 @@ def _tags(resource: Attributes, attributes: Attributes) -> tuple[dict[str, str],
     metrics: dict[str, float] = {}
     for source, renamed in ((resource, _RESOURCE_KEYS), (attributes, _SPAN_KEYS)):
         for key, value in source.items():
+            if key in _SPAN_FIELDS:
+                continue
             key = renamed.get(key, key)
             if isinstance(value, int | float) and not isinstance(value, bool) and key != "http.status_code":
                 metrics[key] = value

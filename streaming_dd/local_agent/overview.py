@@ -82,6 +82,7 @@ def health(agent: LocalAgent) -> dict[str, Any]:
         },
         "logs": {"cut_lines": agent.cut_lines, "sources": agent.log_problems()},
         "records": agent.records.counts(),
+        "problems": list(agent.problems),
         "persist": agent.settings.persist,
         "live": {"readers": agent.live.readers, "missed": agent.live.missed},
         "memory": {"rss": rss()},

@@ -81,6 +81,9 @@ class Records:
         max_logs: int = 100_000,
         max_bytes: int = 64 * 1024 * 1024,
     ) -> None:
+        self.path = path or "memory"
+        self.problem = ""
+        """Why rows could not be written, "" if all could."""
         self._db = _open(path)
         self._spans = _Table("spans", max_spans, max_bytes)
         self._logs = _Table("logs", max_logs, max_bytes)
@@ -135,22 +138,30 @@ class Records:
             )  # fmt: skip
 
     def flush(self) -> None:
-        """Write what is pending and drop the oldest beyond the limits."""
+        """Write what is pending and drop the oldest beyond the limits; rows that cannot be written are dropped."""
         if not self._spans.pending and not self._logs.pending:
             return
-        with self._db:
-            for table, insert in ((self._spans, _INSERT_SPAN), (self._logs, _INSERT_LOG)):
-                if not table.pending:
-                    continue
-                self._db.executemany(insert, table.pending)
+        try:
+            with self._db:
+                for table, insert in ((self._spans, _INSERT_SPAN), (self._logs, _INSERT_LOG)):
+                    if table.pending:
+                        self._db.executemany(insert, table.pending)
+                self._db.executemany("INSERT INTO links VALUES (?,?,?,?,?)", self._links)
+        except sqlite3.Error as error:  # a full disk, a file on a drive that went away
+            self.problem = f"{self.path}: {error}; what came in meanwhile is lost"
+            for table in (self._spans, self._logs):
+                table.dropped += len(table.pending)
+                table.pending, table.pending_bytes = [], 0
+            self._links = []
+            return
+        self._links = []
+        for table in (self._spans, self._logs):
+            if table.pending:
                 table.batches.append((table.next_id - 1, len(table.pending), table.pending_bytes))
                 table.rows += len(table.pending)
                 table.bytes += table.pending_bytes
                 table.pending, table.pending_bytes = [], 0
                 self._evict(table)
-            if self._links:
-                self._db.executemany("INSERT INTO links VALUES (?,?,?,?,?)", self._links)
-                self._links = []
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return rows, bytes, limits and dropped rows of both tables."""
@@ -206,9 +217,10 @@ class Records:
             table.bytes -= size
             table.dropped += rows
         if last:
-            self._db.execute(f"DELETE FROM {table.name} WHERE id <= ?", [last])
-            if table is self._spans:
-                self._db.execute("DELETE FROM links WHERE span <= ?", [last])
+            with self._db:
+                self._db.execute(f"DELETE FROM {table.name} WHERE id <= ?", [last])
+                if table is self._spans:
+                    self._db.execute("DELETE FROM links WHERE span <= ?", [last])
 
     def _count(self, table: _Table) -> None:
         """Learn what a file from an earlier run holds."""

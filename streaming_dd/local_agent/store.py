@@ -339,7 +339,7 @@ class Store:
         now = int(self.clock())
         if now // HOUR != self._aged_hour:
             self._aged_hour = now // HOUR
-            if any([recorded.age(self._aged_hour) for recorded in self._recorded(None)]):
+            if sum(recorded.age(self._aged_hour) for recorded in self._recorded(None)):
                 self.coarse_before = (self._aged_hour - FINE_HOURS) * HOUR
             self._forget_before(now - KEEP_HOURS * HOUR)
         if now // COARSE != self._aged_sketches:

@@ -92,9 +92,7 @@ def test_histogram_rules_are_settings(store, clock) -> None:
 def test_timers_carry_their_unit(aggregator, store, clock) -> None:
     """The Agent attaches milliseconds to `ms`, not to `h`, and not to a count."""
     run(aggregator, clock, (0, b"t:1|ms\nh:1|h"))
-    assert store.units == dict.fromkeys(
-        ["t.max", "t.median", "t.avg", "t.95percentile"], "millisecond"
-    )
+    assert store.units == dict.fromkeys(["t.max", "t.median", "t.avg", "t.95percentile"], "millisecond")
 
 
 def test_distribution_is_kept_as_a_sketch(aggregator, store, clock) -> None:

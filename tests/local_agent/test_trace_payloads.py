@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import msgspec
 import pytest
@@ -101,7 +102,19 @@ def test_broken_link_text_costs_the_link_not_the_span(text: str) -> None:
 
 def test_v04_nulls_and_unknown_fields_are_borne() -> None:
     """Clients send nil for what they do not have, and fields of newer versions."""
-    body = v04([wire(service=None, resource=None, type=None, parent_id=None, meta=None, metrics=None, meta_struct={})])
+    body = v04(
+        [
+            wire(
+                service=None,
+                resource=None,
+                type=None,
+                parent_id=None,
+                meta=None,
+                metrics=None,
+                meta_struct={},
+            )
+        ]
+    )
     ((span,),) = traces.decode("v0.4", body)
     assert (span.service, span.resource, span.type, span.parent_id) == ("", "web.request", "", "0")
 
@@ -126,10 +139,8 @@ def test_rubbish_is_refused(version: str, body: bytes) -> None:
 @given(st.sampled_from(["v0.4", "v0.5"]), st.binary(max_size=300))
 def test_any_bytes_decode_or_raise_value_error(version: str, body: bytes) -> None:
     """No body makes the decoder fail in another way."""
-    try:
+    with suppress(ValueError):
         assert isinstance(traces.decode(version, body), list)
-    except ValueError as error:
-        assert str(error)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,245 @@
+"""The agent's sockets: every transport, broken clients, taken ports, and what is left behind."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import stat
+import struct
+import threading
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+from conftest import START
+
+from streaming_dd.errors import LocalAgentError
+from streaming_dd.local_agent import LocalAgent, Sample
+from streaming_dd.local_agent.intake import MAX_FRAME
+
+SAMPLE = Sample("c", "c", (1.0,))
+
+
+def test_udp_datagrams_are_received(run_agent, send) -> None:
+    """Datagrams on the UDP port become samples, and raw datagrams where asked for."""
+    agent = run_agent(keep_raw=True)
+    send(agent, b"c:1|c\nc:1|c")
+    agent.wait_for(lambda received: len(received.metrics) == 2)
+    assert agent.received.metrics == [SAMPLE, SAMPLE]
+    assert agent.received.datagrams == [b"c:1|c\nc:1|c"]
+
+
+def test_unix_sockets_are_received_writable_by_all_and_removed(run_agent, short_path: Path) -> None:
+    """Datagram and stream sockets take the same lines; frames may arrive in any pieces."""
+    datagram, stream = short_path / "dsd.socket", short_path / "stream.socket"
+    with LocalAgent(
+        dogstatsd_port=None, trace_port=None, logs_port=None, page_port=None,
+        dogstatsd_socket=str(datagram), dogstatsd_stream_socket=str(stream),
+    ).running() as agent:  # fmt: skip
+        assert stat.S_IMODE(datagram.stat().st_mode) == 0o722
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"c:1|c", str(datagram))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.connect(str(stream))
+            frame = struct.pack("<I", 5) + b"c:1|c"
+            for byte in frame * 2:
+                sock.sendall(bytes((byte,)))
+            sock.sendall(frame * 3 + b"\x05\x00")
+        agent.wait_for(lambda received: len(received.metrics) == 6)
+    assert list(short_path.iterdir()) == []
+
+
+def test_frame_over_the_agents_buffer_closes_the_connection(run_agent, short_path: Path) -> None:
+    """A length over 8192 means the stream is out of step: the agent hangs up, and counts it."""
+    agent = run_agent(dogstatsd_stream_socket=str(short_path / "s"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(10)
+        sock.connect(str(short_path / "s"))
+        sock.sendall(struct.pack("<I", 5) + b"c:1|c" + struct.pack("<I", MAX_FRAME + 1) + b"x" * 100)
+        assert sock.recv(1) == b""
+    assert agent.received.metrics == [SAMPLE]
+    assert agent.aggregator.intake.oversized == 1
+
+
+def test_a_stale_socket_file_is_replaced(run_agent, short_path: Path) -> None:
+    """A file that an agent left behind when it was killed is no obstacle."""
+    path = str(short_path / "s")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(path)
+    agent = run_agent(dogstatsd_socket=path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.sendto(b"c:1|c", path)
+    agent.wait_for(lambda received: received.metrics)
+
+
+@pytest.mark.parametrize("kind", ["dogstatsd_socket", "trace_socket"])
+def test_a_socket_in_use_is_refused(run_agent, short_path: Path, kind: str) -> None:
+    """Two agents on one path: the second says so, and the first keeps its socket."""
+    path = str(short_path / "s")
+    run_agent(**{kind: path})
+    with pytest.raises(LocalAgentError, match="another process listens"):
+        run_agent(**{kind: path})
+    assert Path(path).exists()
+
+
+def test_a_path_that_cannot_be_is_refused(run_agent, short_path: Path) -> None:
+    """A missing directory, a file that is no socket, a path too long: each is named."""
+    with pytest.raises(LocalAgentError, match="must exist"):
+        run_agent(dogstatsd_socket=str(short_path / "no" / "s"))
+    with pytest.raises(LocalAgentError, match="100 characters"):
+        run_agent(dogstatsd_socket=str(short_path / ("s" * 120)))
+    (short_path / "file").write_text("precious")
+    with pytest.raises(LocalAgentError, match="is no socket"):
+        run_agent(dogstatsd_socket=str(short_path / "file"))
+    assert (short_path / "file").read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["dogstatsd_port", "trace_port", "logs_port", "page_port"])
+def test_a_taken_port_names_itself_its_holder_and_the_fix(run_agent, name: str) -> None:
+    """The error says which port, who holds it where that can be known, and how to go on."""
+    first = run_agent(page_port=0)
+    port = getattr(first, name)
+    with pytest.raises(LocalAgentError) as caught:
+        run_agent(**{name: port})
+    text = str(caught.value)
+    assert str(port) in text
+    assert "--port-offset" in text
+    if Path("/proc/net/udp").exists():
+        assert "pid" in text
+
+
+def test_a_refused_start_leaves_nothing_bound(run_agent, short_path: Path) -> None:
+    """When the last of the ports is taken, the others are free again and no socket file is left."""
+    taken = run_agent()
+    probe = LocalAgent(
+        dogstatsd_port=0, trace_port=0, logs_port=taken.logs_port, page_port=None, dogstatsd_socket=str(short_path / "s")
+    )  # fmt: skip
+    with pytest.raises(LocalAgentError):
+        probe.bind()
+    assert list(short_path.iterdir()) == []
+    run_agent(dogstatsd_port=probe.dogstatsd_port)
+
+
+def test_agent_stops_quickly_and_forgets_its_ports(run_agent) -> None:
+    """After the block its thread is gone and the same port can be used at once, connections or not."""
+    before = threading.active_count()
+    agent = LocalAgent(dogstatsd_port=0, trace_port=0, logs_port=0, page_port=0)
+    with (
+        agent.running(),
+        socket.create_connection(("127.0.0.1", agent.logs_port)),
+        socket.create_connection(("127.0.0.1", agent.trace_port)),
+    ):
+        ports = {
+            name: getattr(agent, name) for name in ("dogstatsd_port", "trace_port", "logs_port", "page_port")
+        }
+    assert threading.active_count() == before
+    run_agent(**ports)
+
+
+def test_what_was_sent_before_the_end_is_received(run_agent, send) -> None:
+    """Datagrams in the socket's buffer when the agent is told to stop are still read."""
+    with LocalAgent(dogstatsd_port=0, trace_port=None, logs_port=None, page_port=None).running() as agent:
+        for _ in range(100):
+            send(agent, b"c:1|c")
+        agent.stop()
+    assert len(agent.received.metrics) == 100
+    assert agent.snapshot()[0].total == 100.0
+
+
+def test_trace_port_answers_as_the_agent(run_agent, short_path: Path) -> None:
+    """/info advertises what we read, payloads are answered with rates, all else is accepted and dropped."""
+    agent = run_agent(trace_socket=str(short_path / "apm"))
+    for client in (
+        httpx.Client(base_url=f"http://127.0.0.1:{agent.trace_port}"),
+        httpx.Client(base_url="http://agent", transport=httpx.HTTPTransport(uds=str(short_path / "apm"))),
+    ):
+        with client:
+            info = client.get("/info").json()
+            assert {"/v0.4/traces", "/v0.5/traces"} <= set(info["endpoints"])
+            assert "/v0.6/stats" not in info["endpoints"]
+            assert info["client_drop_p0s"] is False
+            assert info["config"]["statsd_port"] == agent.dogstatsd_port
+            answer = client.put(
+                "/v0.4/traces", content=msgspec.msgpack.encode([[{"trace_id": 1, "span_id": 2}]])
+            )
+            assert (answer.status_code, answer.json()) == (200, {"rate_by_service": {"service:,env:": 1.0}})
+            assert (
+                client.post("/telemetry/proxy/api/v2/apmtelemetry", content=b"x" * 20_000).status_code == 202
+            )
+            assert client.post("/v0.7/config", json={}).status_code == 200
+            assert client.get("/nothing").status_code == 404
+    assert len(agent.received.spans) == 2
+
+
+def test_broken_payloads_are_answered_and_counted(run_agent, monkeypatch) -> None:
+    """Rubbish gives 400, what is too large 413, before or after decompression; the next payload is read."""
+    monkeypatch.setattr("streaming_dd.local_agent.trace_api.MAX_BODY", 100_000)
+    agent = run_agent()
+    good = msgspec.msgpack.encode([[{"trace_id": 1, "span_id": 2}]])
+    with httpx.Client(base_url=f"http://127.0.0.1:{agent.trace_port}") as client:
+        zipped = {"content-encoding": "gzip"}
+        assert client.post("/v0.5/traces", content=b"rubbish").status_code == 400
+        assert client.post("/v0.5/traces", content=b"x" * 100_001).status_code == 413
+        assert client.post("/v0.4/traces", content=b"no gzip", headers=zipped).status_code == 400
+        assert (
+            client.post("/v0.4/traces", content=gzip.compress(good)[:-9], headers=zipped).status_code == 400
+        )
+        bomb = gzip.compress(b"\0" * 10**7)
+        assert client.post("/v0.4/traces", content=bomb, headers=zipped).status_code == 413
+        assert client.post("/v0.4/traces", content=gzip.compress(good), headers=zipped).status_code == 200
+    assert len(agent.received.spans) == 1
+    assert agent.trace_api.rejected == {"/v0.5/traces": 2, "/v0.4/traces": 3}
+
+
+def test_logs_over_tcp_are_lines(run_agent) -> None:
+    """Connections may interleave and end without a line break; a 5 MB line is cut and the next one is whole."""
+    agent = run_agent()
+    with (
+        socket.create_connection(("127.0.0.1", agent.logs_port)) as one,
+        socket.create_connection(("127.0.0.1", agent.logs_port)) as two,
+    ):
+        one.sendall(b'{"message": "fir')
+        two.sendall(b"plain\n")
+        one.sendall(b'st"}\n' + b"x" * 5_000_000 + b"\nlast")
+    agent.wait_for(lambda received: len(received.logs) == 4)
+    messages = sorted((log["message"] for log in agent.received.logs), key=len)
+    assert set(messages[:3]) == {"last", "first", "plain"}
+    assert len(messages[3]) == 900_000
+    assert agent.cut_lines == 1
+
+
+def test_waiting_in_vain_says_what_has_come(run_agent, send) -> None:
+    """A test that waits for the wrong thing learns what did arrive."""
+    agent = run_agent()
+    send(agent, b"other:1|c")
+    agent.wait_for(lambda received: received.metrics)
+    with pytest.raises(TimeoutError, match="other"):
+        agent.wait_for(lambda received: received.spans, timeout=0.05)
+    agent.received.clear()
+    assert agent.received.metrics == []
+
+
+def test_a_failing_bucket_callback_is_shown_and_harms_nothing(clock) -> None:
+    """What others hang into the agent may fail; the agent goes on and says so once."""
+    agent = LocalAgent(dogstatsd_port=None, trace_port=None, logs_port=None, page_port=None, clock=clock)
+    agent.bind()
+    seen: list[int] = []
+
+    def broken(bucket: int) -> None:
+        raise RuntimeError("no")
+
+    agent.on_bucket += [broken, seen.append]
+    for _ in range(3):
+        clock.now += 10
+        agent.tick()
+    agent.records.close()
+    assert seen == [START, START + 10, START + 20]
+    assert len(agent.problems) == 1
+    assert "broken failed: RuntimeError: no" in agent.problems[0]
+
+
+def test_unknown_setting_is_refused() -> None:
+    """A misspelt keyword is an error, not a default."""
+    with pytest.raises(TypeError, match="dogstatd_port"):
+        LocalAgent(dogstatd_port=0)
