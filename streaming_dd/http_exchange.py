@@ -17,6 +17,7 @@ from . import tracing
 from .catalog import StreamOutcome
 from .notices import say
 from .recorder import Recorder
+from .routes import Routes
 from .traffic import NO_TASK, ClientKind, StreamCell
 
 Scope = MutableMapping[str, Any]
@@ -35,13 +36,13 @@ _STREAM_TYPES: Final = (
     b"multipart/x-mixed-replace",
 )
 _MS: Final = 1000.0
+_now = time.perf_counter
 
 
 class Owner(Protocol):
     """What an exchange needs of the middleware that made it."""
 
-    def route_of(self, scope: Any, path: str, root_path: str, noted: str | None) -> str:
-        """Return the route template of a request."""
+    routes: Routes
 
     def spans_are_doubled(self) -> None:
         """Learn that ddtrace's own integration makes the request spans."""
@@ -78,7 +79,8 @@ class HttpExchange:
     events = 0
     last_event = 0.0
     gap = 0.0
-    stalled = False
+    #: When the last event was, after which the stream stalled.
+    stalled = 0.0
     _kind: ClientKind | None = None
     _pump: asyncio.Task[None] | None = None
     _inbox: deque[Message] | None = None
@@ -92,7 +94,7 @@ class HttpExchange:
         self._send = send
         self.path: str = scope["path"]
         self.root_path: str = scope.get("root_path", "")
-        self.started = time.perf_counter()
+        self.started = _now()
 
     # --- what the app receives --------------------------------------------------------------------------------
 
@@ -160,17 +162,22 @@ class HttpExchange:
         """Note what passes by, and hand it to the server unchanged. The hottest function: written out on purpose."""
         try:
             if message["type"] == "http.response.body":
-                body = message.get("body", b"")
+                body = message.get("body")
+                if body:
+                    if self.stream is not None:
+                        now = _now()
+                        gap = now - self.last_event
+                        if gap > self.gap:
+                            self._note_gap(now, gap)
+                        self.last_event = now
+                        self.events += body.count(b"\n\n") or 1
+                    elif not self.first_byte:
+                        self.first_byte = _now()
+                    elif not self.has_length and message.get("more_body"):
+                        self._note_body()
+                    self.body_bytes += len(body)
                 if not message.get("more_body"):
                     self.completed = True
-                if body:
-                    self.body_bytes += len(body)
-                    if self.stream is not None:
-                        self._note_events(body)
-                    elif not self.first_byte:
-                        self.first_byte = time.perf_counter()
-                    elif not self.completed and not self.has_length:
-                        self._note_body(body)
             elif message["type"] == "http.response.start":
                 self._note_start(message)
         except Exception as error:  # noqa: BLE001 - a fault of ours, or of the message, is not the app's to see here
@@ -181,12 +188,10 @@ class HttpExchange:
         self.status = message["status"]
         streams = False
         for name, value in message.get("headers", ()):
-            size = len(name)
-            if size == 12:
-                if name.lower() == b"content-type":
-                    streams = value.lower().startswith(_STREAM_TYPES)
-            elif size == 14 and name.lower() == b"content-length":
+            if name == b"content-length":
                 self.has_length = True
+            elif name == b"content-type" or (name[0] < 97 and name.lower() == b"content-type"):
+                streams = value.lower().startswith(_STREAM_TYPES)
         if self.span is None and "datadog" in self.scope:
             self.span = self._seen.tracing.span_of_integration(self.scope)
         if streams:
@@ -196,30 +201,27 @@ class HttpExchange:
             trace_id = tracing.format_ids(self.span)[0]
             message["headers"] = [*message.get("headers", ()), (header.encode(), trace_id.encode())]
 
-    def _note_body(self, body: bytes) -> None:
+    def _note_body(self) -> None:
         """A response that goes on and on without having said its length is a stream, too."""
-        if time.perf_counter() - self.first_byte > _STREAM_AFTER:
+        now = _now()
+        if now - self.first_byte > _STREAM_AFTER:
             self.open_stream()
-            self._note_events(body)
+            self.events += 1
+            self.last_event = now
 
-    def _note_events(self, body: bytes) -> None:
-        now = time.perf_counter()
+    def _note_gap(self, now: float, gap: float) -> None:
+        """Note the longest gap between events so far; the first event ends none."""
         if self.last_event:
-            gap = now - self.last_event
-            if gap > self.gap:
-                self.gap = gap
-        else:
+            self.gap = gap
+        elif self.stream is not None:
             self.first_byte = self.first_byte or now
-            if self.stream is not None:
-                self.stream.first_event.record((now - self.started) * _MS)
-        self.last_event = now
-        self.stalled = False
-        self.events += body.count(b"\n\n") or body.count(b"\r\n\r\n") or 1
+            self.stream.first_event.record((now - self.started) * _MS)
 
     def note_stall(self, now: float, limit: float) -> None:
         """Count a stream that has sent nothing for longer than `limit` seconds, once until it moves again."""
-        if self.stream is not None and not self.stalled and now - (self.last_event or self.started) > limit:
-            self.stalled = True
+        last = self.last_event or self.started
+        if self.stream is not None and self.stalled != last and now - last > limit:
+            self.stalled = last
             self.stream.stalls.increment()
 
     def open_stream(self) -> None:
@@ -270,29 +272,31 @@ class HttpExchange:
 
         What is to be counted and logged is left to the recorder's thread: the request is not kept waiting for it.
         """
-        self.ended = time.perf_counter()
+        self.ended = _now()
         try:
-            self._close(error)
+            if error is not None or self.outcome is not None or self.gone or not self.completed:
+                self._close_badly(error)
+            if self.stream is not None:
+                self._close_stream(self.stream)
+            span = self.span
+            if span is not None:
+                self._close_span(error)
+            self._hand_over(span)
         except Exception as fault:  # noqa: BLE001 - the request is served, whatever fails here
             self._seen.fault(fault)
 
-    def _close(self, error: BaseException | None) -> None:
-        if error is not None or self.outcome is not None or self.gone or not self.completed:
-            self._close_badly(error)
+    def _close_stream(self, stream: StreamCell) -> None:
         if self._pump is not None:
             self._pump.cancel()
         if self._kind is not None:
             self._kind.live.discard(self)
-        if self.span is not None:
-            self._close_span(error)
-        stream = self.stream
-        if stream is not None:
-            stream.finish(self.result, self.ended - self.started, self.events, self.body_bytes, self.gap)
-        span = self.span
+        stream.finish(self.result, self.ended - self.started, self.events, self.body_bytes, self.gap)
+
+    def _hand_over(self, span: Any) -> None:
         self._seen.traffic.finished(
             (
                 self.scope["method"],
-                self.route_template(),
+                self.route or self.route_template(),
                 self.status,
                 self.path,
                 self.started,
@@ -301,7 +305,7 @@ class HttpExchange:
                 self.body_bytes,
                 self.result,
                 self.error_type,
-                self.events if stream is not None else None,
+                self.events if self.stream is not None else None,
                 (span.trace_id, span.span_id) if span is not None else None,
                 self.scope.get("client"),
                 self.scope["headers"],
@@ -318,7 +322,7 @@ class HttpExchange:
     def route_template(self) -> str:
         """Return the route template of the request, found once."""
         if not self.route:
-            self.route = self._owner.route_of(self.scope, self.path, self.root_path, self.noted_route)
+            self.route = self._owner.routes.template(self.scope, self.path, self.root_path, self.noted_route)
         return self.route
 
     def _judge(self, error: BaseException | None) -> StreamOutcome:
@@ -352,7 +356,7 @@ class HttpExchange:
             return
         if "datadog" in self.scope:
             self._owner.spans_are_doubled()
-        route = self.route_template()
+        route = self.route or self.route_template()
         span.resource = f"{self.scope['method']} {route}"
         span.set_tag("http.route", route)
         span.set_tag("http.status_code", str(self.status))

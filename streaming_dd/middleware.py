@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Final
 
 from . import recorder, tracing
 from .catalog import WS_REQUEST
 from .http_exchange import HttpExchange, Message, Receive, Scope, Send
 from .notices import say
 from .recorder import Recorder
-from .routes import UNMATCHED, Routes, install_hooks, path_matcher
+from .routes import Routes, install_hooks, path_matcher
 from .socket_exchange import SocketExchange
 from .traffic import current
 
@@ -44,6 +44,7 @@ class DatadogMiddleware:
         self._route_patterns = route_patterns
         self._recorder: Recorder | None = None
         self._excluded: Callable[[str], object] | None = None
+        self.routes = Routes(app)
         self._own_spans = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -106,7 +107,7 @@ class DatadogMiddleware:
         excluded = config.exclude_paths if self._exclude_paths is None else self._exclude_paths
         patterns = config.route_patterns if self._route_patterns is None else self._route_patterns
         self._excluded = path_matcher(excluded)
-        self._routes = Routes(self.app, patterns)
+        self.routes = Routes(self.app, patterns)
         if seen.enabled:
             install_hooks()
         self._own_spans = seen.tracing.enabled and not tracing.integration_is_inside(self.app)
@@ -137,14 +138,6 @@ class DatadogMiddleware:
             "doubled",
             "ddtrace's ASGI integration is active inside the app; its request spans are used from now on.",
         )
-
-    def route_of(self, scope: Any, path: str, root_path: str, noted: str | None) -> str:
-        """Return the route template of a request; a router that cannot be read gives `unmatched`, said once."""
-        try:
-            return self._routes.template(scope, path, root_path, noted)
-        except Exception as error:  # noqa: BLE001 - a custom route class must not cost the request
-            say("routes", f"the route of a request could not be read ({error!r}); it counts as unmatched")
-            return UNMATCHED
 
 
 class _Lifespan:

@@ -60,7 +60,7 @@ class Routes:
         self._patterns = [(compile_pattern(pattern), pattern) for pattern in patterns]
         self._templates: dict[tuple[int | str, str], str] = {}
 
-    def template(self, scope: dict[str, Any], path: str, root_path: str, noted: str | None = None) -> str:
+    def template(self, scope: Any, path: str, root_path: str, noted: str | None = None) -> str:
         """Return the template of a request that the app has seen.
 
         `path` and `root_path` are what the scope had at first: routers change it. `noted` is a route that the
@@ -77,6 +77,9 @@ class Routes:
         if now_under == root_path:
             found = getattr(route, "path", None)
             if found is not None and not hasattr(route, "routes"):
+                if len(self._leaves) < _CACHE_LIMIT:
+                    self._leaves[id(route)] = str(found)
+                    self._kept.append(route)  # so that no other route gets its id
                 return str(found)
         key = (id(route), now_under)
         template = self._templates.get(key)

@@ -72,7 +72,9 @@ class SocketExchange:
 
     def _accept(self) -> None:
         scope = self.scope
-        route = self._owner.route_of(scope, scope["path"], scope.get("root_path", ""), self.noted_route)
+        route = self._owner.routes.template(
+            scope, scope["path"], scope.get("root_path", ""), self.noted_route
+        )
         self._cell = self._seen.traffic.socket_cell(route)
         self._cell.opened.increment()
         self._accepted = True

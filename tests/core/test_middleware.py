@@ -521,6 +521,10 @@ def test_starlettes_streams_see_a_disconnect_as_no_error(
     assert sender.samples("streaming.http.errors") == []
 
 
+async def _send(seen: Any) -> None:
+    await seen.send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
+
+
 def test_a_stalled_stream_is_counted_once_until_it_moves(
     configure: Any, exchange: Any, flush: Any, event_app: Any
 ) -> None:
@@ -533,7 +537,7 @@ def test_a_stalled_stream_is_counted_once_until_it_moves(
     seen.note_stall(seen.started + 9, 10)
     seen.note_stall(seen.started + 11, 10)
     seen.note_stall(seen.started + 30, 10)
-    seen._note_events(b"data\n\n")
+    asyncio.run(_send(seen))
     seen.note_stall(seen.last_event + 11, 10)
     assert flush().total("streaming.stream.stalls") == 2
 
