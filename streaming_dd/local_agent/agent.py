@@ -259,6 +259,7 @@ class LocalAgent:
         trace_sockets = [s for name in ("trace", "trace_socket") if (s := self._sockets.get(name))]
         if trace_sockets:
             self.trace_api.statsd_port = self.dogstatsd_port
+            self.trace_api.page_port = self.page_port
             await stack.enter_async_context(_http(self.trace_api, trace_sockets))
         if sock := self._sockets.get("page"):
             await stack.enter_async_context(_http(make_app(self), [sock]))

@@ -46,6 +46,7 @@ class TraceAPI:
     def __init__(self, take: Callable[[list[list[Span]], bool], None]) -> None:
         self._take = take
         self.statsd_port: int | None = None
+        self.page_port: int | None = None
         self.payloads: Counter[str] = Counter()
         """Requests by path, for the health view."""
         self.rejected: Counter[str] = Counter()
@@ -94,7 +95,8 @@ class TraceAPI:
         return 200, KEEP_ALL
 
     def _info(self) -> bytes:
-        return msgspec.json.encode({**INFO, "config": {"statsd_port": self.statsd_port or 0}})
+        own = {"config": {"statsd_port": self.statsd_port or 0}, "local_agent": {"page_port": self.page_port}}
+        return msgspec.json.encode({**INFO, **own})
 
 
 async def _body(scope: Scope, receive: Receive) -> bytes:
