@@ -37,6 +37,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     _add_options(listing)
     render = action("render", run_render, "Write them as Datadog's JSON, with metadata.csv and Terraform.")
+    render.add_argument(
+        "--check", action="store_true", help="write nothing; exit 1 if a file is stale, as `diff` does"
+    )
     _add_options(render)
     _add_directory(render)
     lint = action(
@@ -137,6 +140,8 @@ def run_render(arguments: argparse.Namespace) -> int:
     from .files import abandoned, write
     from .rendering import rendered_files
 
+    if arguments.check:
+        return run_diff(arguments)
     texts = rendered_files(_sound(options_of(arguments)))
     changed = write(texts, arguments.directory)
     for path in changed:

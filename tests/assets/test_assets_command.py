@@ -57,7 +57,7 @@ def test_render_then_diff_then_change_then_diff(run: Run, tmp_path: Path) -> Non
     code, out = run("render")
     assert code == 0
     assert out.splitlines()[-1] == "26 files, 26 written"
-    assert run("diff") == (0, "26 files, 0 differ\n")
+    assert run("diff") == run("render", "--check") == (0, "26 files, 0 differ\n")
     assert run("render")[1] == "26 files, 0 written\n"
     monitor = tmp_path / "dd-agent/monitors/loop-lag.json"
     monitor.write_text(monitor.read_text().replace("> 250", "> 999"))
