@@ -1,6 +1,6 @@
 """The standard library's loggers, written as JSON lines exactly once, with their console handlers taken off meanwhile.
 
-State: the loggers that a Bridge changed, so that `remove` puts everything back. docs/decisions/0024.
+State: the loggers that a Bridge changed, so that `remove` puts everything back. docs/decisions/0023.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Where log lines go: standard output, a rotating file, the Agent's TCP port; each with a bounded queue and a thread.
+"""Where log lines go: a bounded queue with a thread of its own, and standard output as the first such destination.
+
+The rotating file is in log_file, the Agent's TCP port in log_agent.
 
 A caller only appends to the queue; the destination's own thread waits a moment, takes what has gathered and writes
 it. State: the queue, the thread and the open file, pipe or socket of each destination. docs/decisions/0021.
@@ -7,10 +9,8 @@ it. State: the queue, the thread and the open file, pipe or socket of each desti
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import select
-import socket
 import sys
 import threading
 import time
@@ -18,7 +18,6 @@ from collections import deque
 from queue import Empty, SimpleQueue
 from typing import Final, TextIO
 
-from .errors import ConfigError
 from .notices import say
 
 #: Seconds that lines gather before they are written: what a kill -9 can lose, and 20 wake-ups a second at most.
@@ -299,201 +298,3 @@ class Stdout(Destination):
                 view = view[os.write(self._fd, view) :]
             except BlockingIOError:  # somebody made the pipe non-blocking, and its reader is slow
                 time.sleep(0.01)
-
-
-class RotatingFile(Destination):
-    """A file that is rotated at a size: `path` > `path.1` > ... > `path.<count>`.
-
-    Several processes may share it: every write holds the file's lock and makes sure first that the locked file is
-    still the one at `path`, so a rotation by another worker (or by logrotate) loses and mixes nothing.
-    """
-
-    def __init__(self, path: str, max_bytes: int, count: int, limit: int) -> None:
-        self.path = os.path.abspath(path)
-        self._max_bytes = max_bytes
-        self._count = count
-        self._fd = -1
-        self._fresh = True
-        self._failing = False
-        try:
-            os.makedirs(os.path.dirname(self.path), exist_ok=True)
-            self._open()
-        except OSError as error:
-            raise ConfigError(
-                "STREAMING_LOG_FILE",
-                f"{path!r} cannot be written: {error.strerror}.",
-                "Name a writable file.",
-            ) from None
-        super().__init__(os.path.basename(path), limit)
-
-    def full_reason(self) -> str:
-        return "write_failed" if self._failing else "queue_full"
-
-    def send(self, lines: list[bytes]) -> int:
-        done = 0
-        try:
-            while done < len(lines):
-                self._lock_file()
-                try:
-                    done += self._write_some(lines, done)
-                finally:
-                    self._unlock_file()
-            self._failing = False
-        except OSError as error:  # a full disk, a directory that vanished: the lines wait until it is over
-            self._failing = True
-            say(
-                f"logs.failed.{self.path}",
-                f"The log file {self.path} cannot be written ({error.strerror or error}): "
-                f"up to {self._limit} lines are kept until it can.",
-            )
-        return done
-
-    def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-    def _open(self) -> None:
-        self.close()
-        self._fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        self._fresh = True
-
-    def _lock_file(self) -> None:
-        """Hold the lock of the file that is at `path` now."""
-        while True:
-            if self._fd < 0:
-                self._open()
-            self._flock(locked=True)
-            try:
-                at_path = os.stat(self.path)
-            except FileNotFoundError:
-                at_path = None
-            ours = os.fstat(self._fd)
-            if at_path is not None and (at_path.st_ino, at_path.st_dev) == (ours.st_ino, ours.st_dev):
-                return
-            self.close()  # rotated by somebody else; closing gives up its lock
-
-    def _unlock_file(self) -> None:
-        if self._fd >= 0:
-            self._flock(locked=False)
-
-    def _flock(self, *, locked: bool) -> None:
-        import fcntl  # here, so that the other destinations work where there is none (Windows)
-
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX if locked else fcntl.LOCK_UN)
-        except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP):
-                raise
-            # a file system without locks: one worker is as safe as ever, several may lose lines at a rotation
-            say(f"logs.unlocked.{self.path}", f"The log file {self.path} is on a file system without locks.")
-
-    def _rotate(self) -> None:
-        """Rename the files, oldest first; the caller holds the lock of the one at `path`."""
-        for number in range(self._count - 1, 0, -1):
-            with contextlib.suppress(FileNotFoundError):
-                os.replace(f"{self.path}.{number}", f"{self.path}.{number + 1}")
-        os.replace(self.path, f"{self.path}.1")
-        self.close()
-
-    def _write_some(self, lines: list[bytes], start: int) -> int:
-        """Write the lines from `start` that fit into the file, or rotate; return how many were written."""
-        size = os.fstat(self._fd).st_size
-        if self._fresh:
-            self._fresh = False
-            if size and os.pread(self._fd, 1, size - 1) != b"\n":  # somebody was killed while writing
-                size += os.write(self._fd, b"\n")
-        if size and size + len(lines[start]) + 1 > self._max_bytes:
-            self._rotate()
-            return 0
-        stop, end = start, size
-        while stop < len(lines) and (stop == start or end + len(lines[stop]) + 1 <= self._max_bytes):
-            end += len(lines[stop]) + 1
-            stop += 1
-        view = memoryview(b"\n".join(lines[start:stop]) + b"\n")
-        try:
-            while view:
-                view = view[os.write(self._fd, view) :]
-        except OSError:
-            os.ftruncate(self._fd, size)  # no half lines: these will be written again
-            raise
-        return stop - start
-
-
-class AgentTcp(Destination):
-    """The Agent's TCP log intake. Lines wait in the queue while it is away, as many as the queue holds."""
-
-    CONNECT_TIMEOUT: Final = 1.0
-    SEND_TIMEOUT: Final = 0.2
-    LONGEST_RETRY: Final = 2.0
-
-    def __init__(self, address: str, limit: int) -> None:
-        host, _, port = address.rpartition(":")
-        self.address = (host.strip("[]"), int(port))
-        self._socket: socket.socket | None = None
-        self._failures = 0
-        self._failed_at = 0.0
-        super().__init__(f"agent {address}", limit)
-
-    def full_reason(self) -> str:
-        return "queue_full" if self._socket is not None else "disconnected"
-
-    def retry_delay(self) -> float:
-        return float(min(self.LONGEST_RETRY, 0.1 * 2 ** min(self._failures, 10)))
-
-    def send(self, lines: list[bytes]) -> int:
-        connection = self._connect()
-        if connection is None:
-            return 0
-        data = b"\n".join(lines) + b"\n"
-        view = memoryview(data)
-        try:
-            while view:
-                try:
-                    view = view[connection.send(view) :]
-                except TimeoutError:  # it does not read: the queue fills meanwhile, and drops
-                    if self._leave.is_set():
-                        break
-        except OSError:
-            self.close()
-        return bytes(data[: len(data) - len(view)]).count(b"\n")
-
-    def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-
-    def _connect(self) -> socket.socket | None:
-        if self._socket is not None and self._alive(self._socket):
-            return self._socket
-        self.close()
-        if self._last_chance and self._failures and time.monotonic() - self._failed_at < 5.0:
-            return None
-        try:
-            self._socket = socket.create_connection(self.address, timeout=self.CONNECT_TIMEOUT)
-        except OSError as error:
-            self._failures += 1
-            self._failed_at = time.monotonic()
-            host, port = self.address
-            say(
-                f"logs.unreachable.{host}:{port}",
-                f"The Agent's log intake at {host}:{port} cannot be reached ({error.strerror or error}): "
-                f"up to {self._limit} lines are kept until it answers.",
-            )
-            return None
-        self._failures = 0
-        self._socket.settimeout(self.SEND_TIMEOUT)
-        return self._socket
-
-    @staticmethod
-    def _alive(connection: socket.socket) -> bool:
-        """Tell whether the peer has closed: it never sends anything, so end of file is all there is to read."""
-        connection.setblocking(False)
-        try:
-            return connection.recv(1) != b""
-        except BlockingIOError:
-            return True
-        except OSError as error:
-            return error.errno == errno.EINTR
-        finally:
-            connection.settimeout(AgentTcp.SEND_TIMEOUT)

@@ -1,33 +1,25 @@
 """How a log line looks: flat JSON with Datadog's reserved names, secrets masked, whatever the values are.
 
-The door to orjson. No state but bounded caches of what was rendered before. docs/decisions/0021 and 0022.
+The door to orjson. No state but bounded caches of what was rendered before. docs/decisions/0022.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import datetime
-import enum
 import logging
 import time
 import traceback
-import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import orjson
 
 from .config import Config
+from .log_values import ValueCleaner, text_of, well_formed
 from .notices import say
 from .redaction import MASK, SHOWN, Redactor, cut_text
 
 #: Longest line in bytes: older Agents cut at 256,000 (logs_config.max_message_size_bytes), and then it is no JSON.
 MAX_LINE: Final = 250_000
-#: Longest text of a value that JSON has no type for.
-MAX_REPR: Final = 2_000
-#: Levels of nesting, and values within one field, that are written; a cycle ends there.
-MAX_DEPTH: Final = 8
-MAX_NODES: Final = 2_000
 
 #: Names that a line has, or that the Agent reads something from. A user's field of that name becomes `extra.<name>`.
 RESERVED: Final = frozenset(
@@ -117,7 +109,7 @@ class LineRenderer:
         """Render loguru's record; to be called in the thread and context that logged it, for the trace ids."""
         message = record["message"]
         members: dict[str, Any] = {
-            "message": self._mask(message if type(message) is str else _text_of(message))
+            "message": self._mask(message if type(message) is str else text_of(message))
         }
         self._add_ids(members)
         exception = record["exception"]
@@ -215,10 +207,10 @@ class LineRenderer:
 
     def _add_error(self, members: dict[str, Any], kind: Any, value: Any, trace: Any) -> None:
         """Add error.kind, error.message and error.stack, chained causes included."""
-        name = getattr(kind, "__qualname__", None) or _text_of(kind)
+        name = getattr(kind, "__qualname__", None) or text_of(kind)
         module = getattr(kind, "__module__", "builtins")
         members["error.kind"] = name if module in ("builtins", "__main__") else f"{module}.{name}"
-        members["error.message"] = self._mask(_text_of(value))
+        members["error.message"] = self._mask(text_of(value))
         try:
             stack = "".join(traceback.format_exception(kind, value, trace))
         except Exception as error:  # noqa: BLE001 - user code runs in there: __str__, properties, loaders
@@ -253,12 +245,12 @@ class LineRenderer:
                 if kind in _SCALARS:
                     members[key] = value
                     continue
-            name = key if type(key) is str else _text_of(key)
+            name = key if type(key) is str else text_of(key)
             if name.startswith(
                 "dd."
             ):  # from ddtrace's own log injection: its ids are used where we have none
-                if name in ("dd.trace_id", "dd.span_id") and name not in members and _text_of(value) != "0":
-                    members[name] = _text_of(value)
+                if name in ("dd.trace_id", "dd.span_id") and name not in members and text_of(value) != "0":
+                    members[name] = text_of(value)
             elif name == "extra" and type(value) is dict:  # `extra=` as in the standard library
                 self._add_extra(members, {key: value[key] for key in value if key != "extra"})
             elif name in RESERVED or name.startswith("error."):
@@ -274,14 +266,16 @@ class LineRenderer:
                 plain.add(name)
         elif self._redactor.hides(name, value):
             return MASK
-        return value if type(value) in _SCALARS else _Cleaner(self._redactor).clean(value, 0)
+        return value if type(value) in _SCALARS else ValueCleaner(self._redactor).clean(value)
 
     def _encode(self, members: dict[str, Any]) -> bytes:
         try:
             return orjson.dumps(members)
         except TypeError:  # a lone surrogate, or an int beyond 64 bits, in what was passed as it is
-            cleaner = _Cleaner(self._redactor)
-            return orjson.dumps({_text(str(key)): cleaner.clean(value, 0) for key, value in members.items()})
+            cleaner = ValueCleaner(self._redactor)
+            return orjson.dumps(
+                {well_formed(str(key)): cleaner.clean(value) for key, value in members.items()}
+            )
 
     def _encode_within(self, members: dict[str, Any], budget: int) -> bytes:
         """Encode members whose JSON is too long: every value is cut, harder until it fits."""
@@ -292,96 +286,11 @@ class LineRenderer:
         return self._encode({"message": _cut(members["message"], 400), "truncated": members["truncated"]})
 
 
-class _Cleaner:
-    """Turns one value into what JSON can hold, masking what its keys name."""
-
-    def __init__(self, redactor: Redactor) -> None:
-        self._redactor = redactor
-        self._left = MAX_NODES
-
-    def clean(self, value: Any, depth: int) -> Any:
-        try:
-            return self._clean(value, depth)
-        except Exception:  # noqa: BLE001 - user code runs in there: __iter__, keys(), properties
-            return self._redactor.mask(_text_of(value))
-
-    def _clean(self, value: Any, depth: int) -> Any:
-        self._left -= 1
-        if value is None or isinstance(value, bool):
-            return value
-        if isinstance(value, str):
-            return self._redactor.mask(_text(str(value)))
-        if isinstance(value, enum.Enum):
-            return self.clean(value.value, depth + 1)
-        if isinstance(value, int):
-            return int(value) if -(2**63) <= value < 2**64 else _long_int(value)
-        if isinstance(value, float):
-            return float(value)
-        if isinstance(value, datetime.datetime | datetime.date | datetime.time):
-            return value.isoformat()
-        if isinstance(value, uuid.UUID):
-            return str(value)
-        if isinstance(value, bytes | bytearray | memoryview):
-            return self._redactor.mask(bytes(value[:MAX_REPR]).decode("utf-8", "backslashreplace"))
-        if depth >= MAX_DEPTH or self._left <= 0:
-            return "..."
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            value = {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
-        if isinstance(value, Mapping):
-            return self._clean_mapping(value, depth)
-        if isinstance(value, list | tuple | set | frozenset):
-            return self._clean_items(value, depth)
-        return self._redactor.mask(_text_of(value))
-
-    def _clean_mapping(self, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
-        cleaned: dict[str, Any] = {}
-        for key, item in value.items():
-            if self._left <= 0:
-                cleaned["..."] = len(value)
-                break
-            name = _text(key) if isinstance(key, str) else _text_of(key)
-            cleaned[name] = MASK if self._redactor.hides(name, item) else self.clean(item, depth + 1)
-        return cleaned
-
-    def _clean_items(self, value: Any, depth: int) -> list[Any]:
-        cleaned: list[Any] = []
-        for item in value:
-            if self._left <= 0:
-                cleaned.append("...")
-                break
-            cleaned.append(self.clean(item, depth + 1))
-        return cleaned
-
-
 def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
     except Exception:  # noqa: BLE001 - a wrong format string or a raising __str__: the line is kept, unformatted
-        return f"{_text_of(record.msg)} {_text_of(record.args)}"
-
-
-def _text(value: str) -> str:
-    """Return a text that UTF-8 can hold: lone surrogates become `\\udc80` and the like."""
-    if value.isascii():
-        return value
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return value.encode("utf-8", "backslashreplace").decode()
-    return value
-
-
-def _text_of(value: Any) -> str:
-    """Return the object's own text, cut; or its type's name, if the object refuses."""
-    try:
-        return cut_text(_text(str(value)), MAX_REPR)
-    except Exception as error:  # noqa: BLE001 - __str__ and __repr__ are user code
-        return f"<{type(value).__name__}: its text raised {type(error).__name__}>"
-
-
-def _long_int(value: int) -> str:
-    """Return an integer's digits; in base 16 where base 10 would take long (Python refuses 4,300 digits)."""
-    return str(value) if value.bit_length() < 4096 else cut_text(hex(value), MAX_REPR)
+        return f"{text_of(record.msg)} {text_of(record.args)}"
 
 
 def _cut(value: Any, limit: int) -> Any:

@@ -23,8 +23,10 @@ from loguru import logger
 from . import config as config_module
 from . import tracing
 from .config import Config
+from .log_agent import AgentTcp
 from .log_bridge import ACCESS_LOGGERS, Bridge, BridgeHandler
-from .log_destinations import AgentTcp, Destination, RotatingFile, Stdout
+from .log_destinations import Destination, Stdout
+from .log_file import RotatingFile
 from .log_lines import Correlation, LineRenderer
 
 LEVELS: Final = {

@@ -1,6 +1,6 @@
 """Secrets out of what is sent: which keys hold secrets, and how a text that quotes one is masked.
 
-Pure but for a bounded cache of keys already judged, in each Redactor.
+Pure but for a bounded cache of keys already judged, in each Redactor. docs/decisions/0025.
 """
 
 from __future__ import annotations

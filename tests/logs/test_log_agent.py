@@ -11,7 +11,7 @@ import pytest
 from log_helpers import messages, run_script, wait_until
 from loguru import logger
 
-from streaming_dd.log_destinations import AgentTcp
+from streaming_dd.log_agent import AgentTcp
 
 
 class Intake:

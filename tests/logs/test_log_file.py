@@ -15,11 +15,11 @@ from log_helpers import messages, read_lines, run_script, wait_until
 from loguru import logger
 
 from streaming_dd.errors import ConfigError
-from streaming_dd.log_destinations import RotatingFile
+from streaming_dd.log_file import RotatingFile
 
 WRITER = """
 import sys
-from streaming_dd.log_destinations import RotatingFile
+from streaming_dd.log_file import RotatingFile
 path, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 file = RotatingFile(path, 20_000, 500, 100_000)
 sys.stdin.readline()
