@@ -69,25 +69,17 @@ class Tasks:
     def add_log(self, log: Log) -> None:
         """Learn from a log line: a task's start, end, or any sign of life."""
         attributes = log.attributes
-        model = attributes.get("task.model")
-        if model is None:
-            task = self._by_trace.get(log.trace_id) if log.trace_id else None
-            if task is not None:
-                task.last_seen = max(task.last_seen, log.timestamp)
-                task.logs += 1
+        known = self._by_trace.get(log.trace_id) if log.trace_id else None
+        if known is None and "task.model" in attributes:
+            known = self._start(_key(log.service, attributes), log)
+        if known is None:
             return
-        ended = attributes.get("task.status") in ENDED
-        known = self._running.get(_key(log.service, attributes))
-        if known and not ended and attributes.get("logger.name") == LOGGER and known.trace_id != log.trace_id:
-            known.state = "lost"  # it starts again and nobody saw it end: its process was killed
-            self._close(known)
-        task = self._task(_key(log.service, attributes), log.timestamp)
-        task.logs += 1
-        self._identify(task, log.trace_id, log.span_id)
-        if ended:
+        known.logs += 1
+        known.last_seen = max(known.last_seen, log.timestamp)
+        if attributes.get("task.status") in ENDED and "task.model" in attributes:
             nanoseconds = attributes.get("duration")
             duration = nanoseconds / 1e9 if isinstance(nanoseconds, int | float) else None
-            self._end(task, attributes, log.timestamp, duration)
+            self._end(known, attributes, log.timestamp, duration)
 
     def add_span(self, span: Span) -> None:
         """Learn from a `task.run` span: the whole run, or the last segment of a long one."""
@@ -96,7 +88,7 @@ class Tasks:
         meta, end = span.meta, (span.start_ns + span.duration_ns) / 1e9
         attributes: dict[str, Any] = {**meta, **span.metrics}
         known = self._by_trace.get(span.trace_id)
-        if known is not None and known.state in ENDED:
+        if known is not None and known.state != "running":
             return  # its last log line came first
         task = known or self._task(_key(span.service, attributes), span.start_ns / 1e9)
         task.last_seen = max(task.last_seen, end)
@@ -122,6 +114,17 @@ class Tasks:
                 task.state = "lost"
                 self._close(task)
 
+    def _start(self, key: _Key, log: Log) -> Task:
+        """Return the task that a line with an unknown trace is about: a new one, or one in a new segment."""
+        running = self._running.get(key)
+        is_start = log.attributes.get("logger.name") == LOGGER and "task.status" not in log.attributes
+        if running is not None and is_start:
+            running.state = "lost"  # it starts again and nobody saw it end: its process was killed
+            self._close(running)
+        task = self._task(key, log.timestamp)
+        self._identify(task, log.trace_id, log.span_id)
+        return task
+
     def _task(self, key: _Key, now: float) -> Task:
         task = self._running.get(key)
         if task is None:
@@ -144,18 +147,23 @@ class Tasks:
         task.duration = duration if duration is not None else ended - task.started
         task.started = min(task.started, ended - task.duration)
         events = attributes.get("task.events")
-        task.events = int(events) if isinstance(events, int | float) else None
-        task.value = str(attributes.get("task.final_value", ""))
+        task.events = int(events) if isinstance(events, int | float) else task.events
+        task.value = str(attributes.get("task.final_value", task.value))
         kind = attributes.get("error.kind") or attributes.get("error.type") or ""
         message = attributes.get("error.message") or ""
-        task.error = f"{kind}: {message}" if kind and message else str(kind or message)
-        self._close(task)
+        task.error = f"{kind}: {message}" if kind and message else str(kind or message or task.error)
+        if self._running.get(_key_of(task)) is task:
+            self._close(task)
 
     def _close(self, task: Task) -> None:
-        self._running.pop((task.service, task.app, task.model, task.id), None)
+        self._running.pop(_key_of(task), None)
         if len(self._ended) == self._ended.maxlen:
             self._by_trace.pop(self._ended.popleft().trace_id, None)
         self._ended.append(task)
+
+
+def _key_of(task: Task) -> _Key:
+    return task.service, task.app, task.model, task.id
 
 
 def _key(service: str, attributes: dict[str, Any]) -> _Key:
