@@ -59,16 +59,30 @@ class Routes:
         self._app = app
         self._patterns = [(compile_pattern(pattern), pattern) for pattern in patterns]
         self._templates: dict[tuple[int | str, str], str] = {}
+        self._leaves: dict[int, str] = {}
+        self._kept: list[Any] = []
 
     def template(self, scope: Any, path: str, root_path: str, noted: str | None = None) -> str:
         """Return the template of a request that the app has seen.
 
         `path` and `root_path` are what the scope had at first: routers change it. `noted` is a route that the
-        application's framework told us itself, relative to where it is mounted.
+        application's framework told us itself, relative to where it is mounted. Never raises: a router that
+        cannot be read gives `unmatched`, said once a minute.
         """
-        if noted is not None:
-            return self._noted(scope, path, root_path, noted)
-        route = scope.get("route")
+        try:
+            if noted is not None:
+                return self._noted(scope, path, root_path, noted)
+            route = scope.get("route")
+            if route is not None and scope.get("root_path", "") == root_path:
+                found = self._leaves.get(id(route))  # the usual case: one look
+                if found is not None:
+                    return found
+            return self._find(scope, route, path, root_path)
+        except Exception as error:  # noqa: BLE001 - a custom route class must not cost the request
+            say("routes", f"the route of a request could not be read ({error!r}); it counts as unmatched")
+            return UNMATCHED
+
+    def _find(self, scope: dict[str, Any], route: Any, path: str, root_path: str) -> str:
         if route is None:
             # An app without routes, one that has none for this path, a router whose marks were lost in a copy of
             # the scope, or a Starlette that does not leave the route in it.
