@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 from httpx_sse import aconnect_sse
 from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
 
 #: How each kind of task ends that nobody cancels, and the seconds it is given.
 ENDS = {
@@ -74,7 +75,7 @@ class Town:
         self.visits[name] += 1
         try:
             await habit(url)
-        except (httpx.HTTPError, OSError, TimeoutError) as error:
+        except (httpx.HTTPError, WebSocketException, OSError, TimeoutError) as error:
             self.surprise(f"{name}: {type(error).__name__}: {error}")
 
     def surprise(self, text: str) -> None:
@@ -134,11 +135,15 @@ class Town:
     async def cancel(self, url: str) -> None:
         """Start what goes on for ever, and cancel it."""
         task = await self.create(url, "WarehouseSync", 600)
-        reading = asyncio.create_task(self.read(url + task["stream"]))
-        await asyncio.sleep(self.dice.uniform(1.5, 4.0))
-        response = await self.client.post(f"{url}/tasks/reports/WarehouseSync/{task['id']}/cancel")
-        self.expect("cancelling", response.status_code, 202)
-        self.expect("WarehouseSync", await reading, "cancelled")
+
+        async def cancel_later() -> int:
+            await asyncio.sleep(self.dice.uniform(1.5, 4.0))
+            return (
+                await self.client.post(f"{url}/tasks/reports/WarehouseSync/{task['id']}/cancel")
+            ).status_code
+
+        ends = await asyncio.gather(self.read(url + task["stream"]), cancel_later())
+        self.expect("WarehouseSync", ends, ["cancelled", 202])
 
     # --- requests ---------------------------------------------------------------------------------------------
 

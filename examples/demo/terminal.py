@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Self, TextIO
 
 from .view import Failure, Node, TaskRow, View
@@ -110,14 +110,17 @@ def _tasks(rows: list[TaskRow], ink: Ink) -> list[str]:
 def _traces(traces: list[Node], ink: Ink) -> list[str]:
     drawn = [ink("last traces" if traces else "last traces: none yet", "dim")]
     for tree in traces:
-        for depth, node in tree.walk():
-            indent = "   " * depth
-            drawn.append(
-                f"  {indent[3:]}{'⇢ ' if node.linked else '└ ' if depth else ''}{_span(node, depth == 0, ink)}"
-            )
-            if node.left_out:
-                drawn.append(ink(f"  {indent}└ and {node.left_out} more", "dim"))
+        drawn += _tree(tree, 0, ink)
     return drawn
+
+
+def _tree(node: Node, depth: int, ink: Ink) -> Iterator[str]:
+    indent = "  " + "   " * (depth - 1)
+    yield f"{indent}{'⇢ ' if node.linked else '└ ' if depth else ''}{_span(node, depth == 0, ink)}"
+    for child in node.children:
+        yield from _tree(child, depth + 1, ink)
+    if node.left_out:
+        yield ink(f"{indent}{'   ' if depth else ''}└ and {node.left_out} more", "dim")
 
 
 def _span(node: Node, root: bool, ink: Ink) -> str:
