@@ -11,6 +11,7 @@ from typing import Any
 # Before anything imports ddtrace: its own telemetry costs every variant that has it on.
 os.environ["DD_INSTRUMENTATION_TELEMETRY_ENABLED"] = "false"
 os.environ["DD_REMOTE_CONFIGURATION_ENABLED"] = "false"
+os.environ["DD_SERVICE"] = "benchmark"
 
 Prepared = tuple[Callable[[int], None], Callable[[], None]]
 

@@ -79,6 +79,7 @@ class DatadogMiddleware:
             exchange.close(None)
         finally:
             traffic.active -= 1
+            scope.pop(SCOPE_KEY, None)  # the exchange refers to the scope: a cycle would wait for the collector
             if exchange.own_span:
                 seen.tracing.activate(before)
             current.reset(token)
@@ -128,6 +129,7 @@ class DatadogMiddleware:
         else:
             exchange.close(None)
         finally:
+            scope.pop(SCOPE_KEY, None)
             if exchange.span is not None:
                 seen.tracing.activate(before)
 
