@@ -352,9 +352,19 @@ class Rates:
 class _Server(uvicorn.Server):
     """uvicorn on sockets that are bound already; signals stay with whoever runs the agent."""
 
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+        self.end = asyncio.Event()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def main_loop(self) -> None:
+        """Wait for the end; uvicorn's own loop wakes ten times a second to look at the time."""
+        self.ready.set()
+        await self.end.wait()
 
 
 @contextlib.asynccontextmanager
@@ -376,12 +386,13 @@ async def _http(app: Any, sockets: list[socket.socket]) -> Any:
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets))
+    ready = asyncio.create_task(server.ready.wait())
+    await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
     try:
-        while not server.started:
-            await asyncio.sleep(0.001)
-            if task.done():
-                await task
-        yield server
+        if task.done():
+            await task
+        yield
     finally:
-        server.should_exit = True
+        ready.cancel()
+        server.end.set()
         await task
