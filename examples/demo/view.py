@@ -19,9 +19,10 @@ from streaming_dd.local_agent.sketch import merged
 from streaming_dd.local_agent.traces import trace_id_of
 
 PREFIX = "streaming"
+_OURS = frozenset(operation.name for operation in catalog.SPAN_OPERATIONS)
 #: Seconds over which rates are taken.
 WINDOW = 10.0
-TRACES, CHILDREN = 3, 4
+TRACES, CHILDREN = 3, 3
 ERROR_LINES = 5
 
 
@@ -214,10 +215,10 @@ def last_traces(spans: list[Span], limit: int = TRACES) -> list[Node]:
 
     def grow(span: Span, linked: bool, seen: frozenset[str]) -> Node:
         here, seen = (span.trace_id, span.span_id), seen | {span.span_id}
-        inner, left_out = most_telling([child for child in children[here] if child.span_id not in seen])
-        outer = [other for other in followers[here] if other.span_id not in seen]
-        nodes = [grow(child, False, seen) for child in inner] + [grow(other, True, seen) for other in outer]
-        return Node(span, linked, nodes, left_out)
+        inner = [grow(child, False, seen) for child in children[here] if child.span_id not in seen]
+        outer = [grow(other, True, seen) for other in followers[here] if other.span_id not in seen]
+        kept = most_telling(inner + outer)
+        return Node(span, linked, kept, len(inner) + len(outer) - len(kept))
 
     roots = [
         span
@@ -239,11 +240,14 @@ def last_traces(spans: list[Span], limit: int = TRACES) -> list[Node]:
     return (trees + plain)[:limit]
 
 
-def most_telling(spans: list[Span], limit: int = CHILDREN) -> tuple[list[Span], int]:
-    """Return at most so many spans by their start, the catalogue's own and failed ones first, and how many were left out."""
-    ours = {operation.name for operation in catalog.SPAN_OPERATIONS}
-    ranked = sorted(spans, key=lambda span: (span.name not in ours and not span.error, span.start_ns))
-    return sorted(ranked[:limit], key=lambda span: span.start_ns), max(0, len(spans) - limit)
+def most_telling(nodes: list[Node], limit: int = CHILDREN) -> list[Node]:
+    """Return at most so many nodes by their start: those first that lead to spans of the catalogue or to failures."""
+
+    def telling(node: Node) -> bool:
+        return any(below.span.name in _OURS or below.span.error for _, below in node.walk())
+
+    ranked = sorted(nodes, key=lambda node: (not telling(node), node.span.start_ns))
+    return sorted(ranked[:limit], key=lambda node: (node.linked, node.span.start_ns))
 
 
 def last_failure(logs: list[dict[str, Any]]) -> Failure | None:
