@@ -32,8 +32,18 @@ class _Flush:
     """A request to be told when everything queued so far was delivered, or could not be."""
 
     def __init__(self) -> None:
-        self.event = threading.Event()
-        self.delivered = False
+        self._event = threading.Event()
+        self._delivered = False
+
+    def finish(self, delivered: bool) -> None:
+        """Answer."""
+        self._delivered = delivered
+        self._event.set()
+
+    def wait(self, timeout: float) -> bool:
+        """Return the answer; False if there is none in time."""
+        self._event.wait(timeout)
+        return self._delivered
 
 
 class Destination:
@@ -132,17 +142,21 @@ class Destination:
 
     def flush(self, timeout: float) -> bool:
         """Return True once everything queued before this call was delivered, False if it cannot be in time."""
-        if self._stopped:
-            return not self._lines
-        if self._thread is None or not self._thread.is_alive():
-            return self._drain()
-        if self._thread is threading.current_thread():
-            return False
+        return self.request_flush().wait(timeout)
+
+    def request_flush(self) -> _Flush:
+        """Start to flush, and return what to wait for."""
         request = _Flush()
-        self._flushes.append(request)
-        self._nudge()
-        request.event.wait(timeout)
-        return request.delivered
+        if self._stopped or (not self._lines and not self._in_flight):
+            request.finish(not self._lines)
+        elif self._thread is None or not self._thread.is_alive():
+            request.finish(self._drain())
+        elif self._thread is threading.current_thread():
+            request.finish(False)
+        else:
+            self._flushes.append(request)
+            self._nudge()
+        return request
 
     def stop(self, timeout: float) -> bool:
         """Deliver what is queued, end the thread and close; what is left after `timeout` seconds is dropped."""
@@ -239,20 +253,19 @@ class Destination:
         left = len(self._lines)
         delivered = True
         while left > 0 and delivered and self._lines:
-            batch = [self._lines.popleft() for _ in range(min(left, _BATCH_LINES, len(self._lines)))]
-            self._in_flight = len(batch)
+            self._in_flight = min(left, _BATCH_LINES, len(self._lines))
+            batch = [self._lines.popleft() for _ in range(self._in_flight)]
             done = self._send_guarded(batch)
-            self._in_flight = 0
             self._bytes -= sum(map(len, batch[:done]))
             if done < len(batch):
                 self._lines.extendleft(reversed(batch[done:]))
                 delivered = False
+            self._in_flight = 0
             left -= done
         if not self._lines:
             self._bytes = 0
         for request in requests:
-            request.delivered = delivered
-            request.event.set()
+            request.finish(delivered)
         return delivered
 
     def _send_guarded(self, batch: list[bytes]) -> int:

@@ -59,7 +59,7 @@ class Logs:
         self._destinations: tuple[Destination, ...] = ()
         self._bridge: Bridge | None = None
         self._loguru: _LoguruHandler | None = None
-        self._draining = False
+        self._draining = 0.0
         self.reconfigure(config)
 
     def reconfigure(self, config: Config) -> None:
@@ -120,7 +120,7 @@ class Logs:
         for destination in self._destinations:
             destination.put_many(lines)
         if self._draining:
-            self.flush(_DRAINING_WAIT)
+            self._wait_for_lines()
 
     def constant_part(self, fields: Mapping[str, object]) -> bytes:
         """Return `fields` rendered once, for `emit(constant=...)`."""
@@ -131,7 +131,7 @@ class Logs:
         for destination in self._destinations:
             destination.put(line, urgent)
         if self._draining:
-            self.flush(_DRAINING_WAIT)
+            self._wait_for_lines()
 
     def _write_stdlib(self, record: logging.LogRecord) -> None:
         try:
@@ -172,7 +172,7 @@ class Logs:
 
     def refresh_bridge(self) -> None:
         """Install again what a later `dictConfig` or `logger.remove()` took away. Cheap; call it now and then."""
-        self._draining = False
+        self._draining = 0.0
         if self._loguru is not None:
             self._loguru.install()
         if self._bridge is not None:
@@ -181,16 +181,23 @@ class Logs:
     def flush(self, timeout: float) -> bool:
         """Return True once every line so far was delivered, False if some cannot be within `timeout` seconds."""
         deadline = time.monotonic() + timeout
-        results = [item.flush(max(0.0, deadline - time.monotonic())) for item in self._destinations]
+        requests = [item.request_flush() for item in self._destinations]
+        results = [request.wait(max(0.0, deadline - time.monotonic())) for request in requests]
         return all(results)
 
     def drain(self, timeout: float) -> bool:
-        """Flush; from now on every line is waited for, 0.2 s at most, until `refresh_bridge` says it goes on.
+        """Flush; from now on every line is waited for, until `refresh_bridge` says that it goes on.
 
-        For the end of serving: uvicorn dies by the signal that stopped it, a moment after its last line.
+        For the end of serving: uvicorn dies by the signal that stopped it, a moment after its last line. All these
+        waits together take no longer than the shutdown timeout.
         """
-        self._draining = True
+        self._draining = self.config.shutdown_timeout
         return self.flush(timeout)
+
+    def _wait_for_lines(self) -> None:
+        started = time.monotonic()
+        self.flush(min(self._draining, _DRAINING_WAIT))
+        self._draining = max(0.0, self._draining - (time.monotonic() - started))
 
     def stop(self, timeout: float) -> bool:
         """Put loguru and the standard library back, deliver what is queued and close; True if nothing was lost."""
@@ -199,6 +206,7 @@ class Logs:
             _current = None
         self._remove_sources()
         deadline = time.monotonic() + timeout
+        self.flush(timeout)  # all at once: one that is stuck must not take the others' time
         results = [item.stop(max(0.0, deadline - time.monotonic())) for item in self._destinations]
         return all(results)
 

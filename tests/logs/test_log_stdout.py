@@ -120,6 +120,29 @@ print(current.stop(0.5), time.monotonic() - began < 10, current.dropped["queue_f
     assert said.endswith(b"going on\nFalse True True\n"), said
 
 
+def test_a_stuck_reader_takes_no_time_from_the_file(tmp_path):
+    """Standard output that nobody reads does not keep the file's lines from being written at the end."""
+    code = """
+import sys
+from loguru import logger
+from streaming_dd import logs
+current = logs.configure(path=sys.argv[1])
+for number in range(2000):
+    logger.info("x" * 500)
+print(current.stop(1.0), file=sys.stderr)
+"""
+    path = tmp_path / "app.log"
+    reader, writer = os.pipe()
+    process = subprocess.Popen([sys.executable, "-c", code, path], stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    said = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(60) == 0
+    os.close(reader)
+    assert said == b"False\n"
+    assert len(messages(path.read_bytes())) >= 2000
+
+
 def test_a_pipe_somebody_made_non_blocking_loses_nothing(monkeypatch):
     """asyncio makes pipes non-blocking: what does not fit at once is written when there is room."""
     reader, writer = os.pipe()
