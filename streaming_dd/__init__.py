@@ -13,9 +13,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import catalog, logs, recorder, timers
+    from . import catalog, health, logs, recorder, timers
     from .catalog import Metric
     from .config import Config
+    from .endpoints import Endpoints
     from .errors import ConfigError, InstrumentError, MetricError, StreamingDDError
     from .instrument import instrument
     from .middleware import DatadogMiddleware
@@ -29,6 +30,7 @@ _HOMES = {
     "Config": "config",
     "ConfigError": "errors",
     "DatadogMiddleware": "middleware",
+    "Endpoints": "endpoints",
     "InstrumentError": "errors",
     "Metric": "catalog",
     "MetricError": "errors",
@@ -36,6 +38,7 @@ _HOMES = {
     "catalog": "catalog",
     "configure": "recorder",
     "gauge": "timers",
+    "health": "health",
     "increment": "timers",
     "instrument": "instrument",
     "logs": "logs",
@@ -50,6 +53,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "DatadogMiddleware",
+    "Endpoints",
     "InstrumentError",
     "Metric",
     "MetricError",
@@ -57,6 +61,7 @@ __all__ = [
     "catalog",
     "configure",
     "gauge",
+    "health",
     "increment",
     "instrument",
     "logs",
@@ -73,7 +78,7 @@ def __getattr__(name: str) -> Any:
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = import_module(f".{home}", __name__)
-    value = module if name in {"catalog", "logs", "recorder", "timers"} else getattr(module, name)
+    value = module if name in {"catalog", "health", "logs", "recorder", "timers"} else getattr(module, name)
     globals()[name] = value
     return value
 

@@ -6,14 +6,14 @@ in `Exposition` (one for each recorder), filled where timings are flushed. docs/
 
 from __future__ import annotations
 
-import threading
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from typing import Any, Final, TypeAlias
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import generate_latest as encode_text
+from prometheus_client.openmetrics.exposition import generate_latest as encode_openmetrics
 from prometheus_client.registry import Collector
 
 from .. import catalog
@@ -39,7 +39,10 @@ _SECONDS: Final = {
 }
 _BYTE_BOUNDS: Final = tuple(float(4**power) for power in range(5, 17))  # 1 KiB to 4 GiB
 _OTHER_BOUNDS: Final = tuple(float(step * 10**power) for power in range(7) for step in (1, 2, 5))
-_ACCEPT_LIMIT: Final = 1000
+
+#: Content types of the two formats.
+OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def family_name(metric: Metric, prefix: str) -> str:
@@ -91,7 +94,6 @@ class Exposition(Collector):
         self._recorder = recorder
         self._config = recorder.config
         self._buckets: dict[Timing, Buckets] = {}
-        self._lock = threading.Lock()
         recorder.metrics.observe_timings(self._observer)
 
     def _observer(self, timing: Timing) -> Observer:
@@ -104,15 +106,12 @@ class Exposition(Collector):
         self._buckets[timing] = buckets
         return buckets.observe
 
-    def render(self, accept: str) -> tuple[bytes, str]:
-        """Return the text and its content type: OpenMetrics for those who accept it. Blocks: call it off the loop."""
+    def render(self, *, openmetrics: bool = False) -> bytes:
+        """Return the text, in OpenMetrics or in Prometheus' own format. Blocks: call it off the event loop."""
         self._recorder.take_in()
-        with self._lock:
-            try:
-                encode, content_type = choose_encoder(accept[:_ACCEPT_LIMIT])
-            except ValueError:  # a version that is none
-                encode, content_type = choose_encoder("")
-            return encode(self), content_type
+        encode: Any = encode_openmetrics if openmetrics else encode_text
+        text: bytes = encode(self)
+        return text
 
     def collect(self) -> Iterator[Any]:
         """Yield every family; called by prometheus-client."""
@@ -133,8 +132,9 @@ class Exposition(Collector):
             yield family
 
     def _by_metric(self) -> dict[Metric, list[Handle]]:
-        """Every handle by its metric: the catalogue's metrics first, so that they win over others of the same name."""
-        found: dict[Metric, list[Handle]] = {}
+        """Every handle by its metric. The catalogue's come first, and win over others of the same name; those that
+        have not happened yet are there without samples, as prometheus-client's own are."""
+        found: dict[Metric, list[Handle]] = {metric: [] for metric in catalog.METRICS}
         for handle in self._recorder.metrics.handles():
             found.setdefault(handle.metric, []).append(handle)
         return dict(sorted(found.items(), key=lambda item: (not item[0].prefixed, item[0].name)))
@@ -166,7 +166,7 @@ class Exposition(Collector):
                 family.add_metric(values, handle.total)
             elif isinstance(handle, Gauge) and handle.value is not None:
                 family.add_metric(values, handle.value)
-        return family if family.samples else None
+        return family
 
 
 def _label(key: str) -> str:

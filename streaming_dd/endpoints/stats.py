@@ -63,7 +63,7 @@ class Stats:
         by_status = self._by_status(kinds, state)
         sections: dict[str, Callable[[], object]] = {
             "timestamp": lambda: iso(time.time()),
-            "worker": self._worker,
+            "worker": self.worker,
             "tasks": lambda: self._tasks(by_status, state),
             "tasks_by_status": lambda: by_status,
             "client_connections": lambda: self._clients(state),
@@ -151,7 +151,7 @@ class Stats:
 
     # --- the process ----------------------------------------------------------------------------------------
 
-    def _worker(self) -> dict[str, object]:
+    def worker(self) -> dict[str, object]:
         """Who answers: with several workers on a port it is one of them."""
         config = self._recorder.config
         return {

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import os
-import threading
 import time
+from collections.abc import Coroutine
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from .. import catalog, tracing
 from ..notices import logger, say
-from ..off_loop import OffLoop
+from ..off_loop import OffLoop, Shared
 from ..recorder import Recorder
 from ..redaction import mask_text
 from .check import Check, Unhealthy, name_of, registered
@@ -103,12 +102,10 @@ class Health:
         self._own: dict[str, Check] = {}
         self._places: dict[str, OffLoop] = {}
         self._since: dict[str, float] = {}
-        self._runner = OffLoop("streaming-dd-health")
-        self._lock = threading.Lock()
-        self._pid = os.getpid()
+        self._took: dict[str, float] = {}
+        self._runs = Shared("streaming-dd-health", self._run)
         self._report: Report | None = None
         self._told: Report | None = None
-        self._flight: Future[Report] | None = None
         self._began = float("-inf")
         recorder.jobs.append(self._job)
 
@@ -119,26 +116,17 @@ class Health:
     # --- asking ---------------------------------------------------------------------------------------------
 
     def report(self) -> Future[Report]:
-        """Return the last report while it is fresh, else that of the run that is under way or starts now."""
-        if self._pid != os.getpid():  # a forked child begins anew
-            self._lock, self._flight, self._report, self._pid = threading.Lock(), None, None, os.getpid()
-        with self._lock:
-            report = self._report
-            if self._flight is not None and not self._flight.done():
-                return self._flight
-            if report is not None and time.monotonic() - report.monotonic < self._config.health_cache:
-                return _done(report)
-            return self._begin()
+        """Return the last report while it is fresh, else that of the run that is under way or starts now.
 
-    def _begin(self) -> Future[Report]:
-        self._began = time.monotonic()
-        flight = self._runner.start(self._run)
-        if flight is None or (
-            flight.done() and flight.exception() is not None
-        ):  # the system has no more threads
-            return _done(_broken(RuntimeError("the checks cannot be started")))
-        self._flight = flight
-        return flight
+        It is there within the longest limit of a check; it raises only where the system has no thread left.
+        """
+        report = self._fresh()
+        return _done(report) if report is not None else self._runs.ask()
+
+    def _fresh(self) -> Report | None:
+        report = self._report
+        fresh = report is not None and time.monotonic() - report.monotonic < self._config.health_cache
+        return report if fresh else None
 
     def _job(self, now: float) -> None:
         """Called by the recorder's thread: ask the loop, send what was found, begin a run when nobody has asked."""
@@ -149,7 +137,7 @@ class Health:
             self._told = report
         interval = self._config.health_interval
         if interval and now - self._began >= interval and not self._recorder.stopping:
-            self.report()
+            self._runs.ask()
 
     # --- running --------------------------------------------------------------------------------------------
 
@@ -169,7 +157,10 @@ class Health:
         return [check for name, check in found.items() if name not in self._config.health_skip]
 
     def _run(self) -> Report:
-        started = time.monotonic()
+        started = self._began = time.monotonic()
+        report = self._fresh()
+        if report is not None:  # another run ended just as this one was asked for
+            return report
         try:
             attempts = [(check, self._start(check)) for check in self.checks()]
         except Exception as error:  # noqa: BLE001 - such as Django settings that cannot be read
@@ -192,13 +183,18 @@ class Health:
     def _call(self, check: Check) -> object:
         """Call a check in its thread. What it asks of databases is no traffic of the application: no span is kept."""
         tracing.drop_spans()
-        found = check.run()
-        if not inspect.iscoroutine(found):
-            return found
+        started = time.monotonic()
+        try:
+            found = check.run()
+            return self._await(check, found) if inspect.iscoroutine(found) else found
+        finally:
+            self._took[name_of(check)] = time.monotonic() - started
+
+    def _await(self, check: Check, coroutine: Coroutine[Any, Any, object]) -> object:
         loop = self.watch.loop
         if loop is None:
-            return asyncio.run(found)
-        running = asyncio.run_coroutine_threadsafe(found, loop)
+            return asyncio.run(coroutine)
+        running = asyncio.run_coroutine_threadsafe(coroutine, loop)
         try:
             return running.result(self._limit(check))
         finally:
@@ -214,13 +210,12 @@ class Health:
         try:
             returned = attempt.result(max(0.0, started + limit - time.monotonic()))
         except BaseException as error:  # noqa: BLE001 - a check may raise anything
-            seconds = time.monotonic() - started
-            if isinstance(error, TimeoutError) and seconds >= limit:
+            if isinstance(error, TimeoutError) and time.monotonic() - started >= limit:
                 problem = f"timed out after {limit:g} s"
-                return Result(name, required, seconds, problem, "TimeoutError", problem)
-            return _failed(name, required, seconds, error)
+                return Result(name, required, limit, problem, "TimeoutError", problem)
+            return _failed(name, required, self._took[name], error)
         note = mask_text(returned[:_TEXT_LIMIT]) if isinstance(returned, str) else ""
-        return Result(name, required, time.monotonic() - started, note=note)
+        return Result(name, required, self._took[name], note=note)
 
     def _limit(self, check: Check) -> float:
         own = getattr(check, "timeout", None)
