@@ -49,7 +49,7 @@ class AccessLog:
 
     def _line(self, request: Finished, cell: RequestCell) -> bytes | None:
         """Render the line of one request. The query string is left out: it may hold secrets."""
-        _, _, status, path, started, ended, _, body_bytes, result, _, events, ids, client, headers = request
+        _, _, status, path, started, ended, _, body_bytes, result, _, stream, ids, client, headers = request
         if not cell.members:
             cell.members = self._constant(cell)
         if not _PLAIN(path) or len(path) > _TEXT_LIMIT:
@@ -62,7 +62,7 @@ class AccessLog:
         trace = ""
         if ids is not None:
             trace = f'"dd.trace_id":"{tracing.format_trace_id(ids[0])}","dd.span_id":"{ids[1]}",'
-        count = "" if events is None else f',"stream.events":{events}'
+        count = "" if stream is None else f',"stream.events":{stream.events}'
         members = (
             f'"message":"{cell.method} {path} {status}",{trace}"http.url":"{path}",'
             f'"http.useragent":"{agent}","network.client.ip":"{client[0] if client else ""}",'

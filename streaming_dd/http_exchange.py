@@ -18,7 +18,7 @@ from .catalog import StreamOutcome
 from .notices import say
 from .recorder import Recorder
 from .routes import Routes
-from .traffic import NO_TASK, ClientKind, StreamCell
+from .traffic import NO_TASK, OpenStream
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -51,37 +51,42 @@ class Owner(Protocol):
 class HttpExchange:
     """One HTTP request and its response, as they pass by. Times are `time.perf_counter()` seconds."""
 
-    # What most requests never set is kept on the class: an instance holds what happened to it, no more.
-    status = 0
-    first_byte = 0.0
-    ended = 0.0
-    body_bytes = 0
-    completed = False
-    #: The client's socket is known to be closed.
-    gone = False
-    #: The app waits in receive() now.
-    receiving = False
-    has_length = False
+    # What every request sets has a slot; what most never set is a default on the class, and a dictionary is made
+    # for the few that do.
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_owner",
+        "_receive",
+        "_seen",
+        "_send",
+        "body_bytes",
+        "completed",
+        "ended",
+        "first_byte",
+        "gone",
+        "has_length",
+        "own_span",
+        "path",
+        "receiving",
+        "root_path",
+        "route",
+        "scope",
+        "span",
+        "started",
+        "status",
+        "stream",
+    )
+
     #: A route that the framework told us (Django's resolver), relative to where it is mounted.
     noted_route: str | None = None
-    route = ""
     #: (app, model) of the task that this stream shows, and its instance.
     task = NO_TASK
     watched: Any = None
-    span: Any = None
-    own_span = False
     #: An outcome that the application knows better than we do; and the one it came to.
     outcome: StreamOutcome | None = None
     result: StreamOutcome = "completed"
     error_type: str | None = None
-    # of a stream
-    stream: StreamCell | None = None
-    events = 0
-    last_event = 0.0
-    gap = 0.0
-    #: When the last event was, after which the stream stalled.
-    stalled = 0.0
-    _kind: ClientKind | None = None
     _pump: asyncio.Task[None] | None = None
     _inbox: deque[Message] | None = None
     _waiter: asyncio.Future[None] | None = None
@@ -94,7 +99,20 @@ class HttpExchange:
         self._send = send
         self.path: str = scope["path"]
         self.root_path: str = scope.get("root_path", "")
+        self.route = ""
+        self.status = 0
+        self.first_byte = 0.0
+        self.body_bytes = 0
+        self.completed = False
+        #: The client's socket is known to be closed; the app waits in receive() now.
+        self.gone = False
+        self.receiving = False
+        self.has_length = False
+        self.span: Any = None
+        self.own_span = False
+        self.stream: OpenStream | None = None
         self.started = _now()
+        self.ended = 0.0
 
     # --- what the app receives --------------------------------------------------------------------------------
 
@@ -153,8 +171,8 @@ class HttpExchange:
         """Note that the client's socket is closed: it no longer counts as connected."""
         if not self.completed:  # servers report a disconnect after the last byte, too
             self.gone = True
-        if self._kind is not None:
-            self._kind.live.discard(self)
+        if self.stream is not None:
+            self.stream.clients.live.discard(self)
 
     # --- what the app sends -----------------------------------------------------------------------------------
 
@@ -164,13 +182,15 @@ class HttpExchange:
             if message["type"] == "http.response.body":
                 body = message.get("body")
                 if body:
-                    if self.stream is not None:
+                    stream = self.stream
+                    if stream is not None:
                         now = _now()
-                        gap = now - self.last_event
-                        if gap > self.gap:
-                            self._note_gap(now, gap)
-                        self.last_event = now
-                        self.events += body.count(b"\n\n") or 1
+                        gap = now - stream.last_event
+                        if gap > stream.gap:
+                            self._note_gap(stream, now, gap)
+                        stream.last_event = now
+                        stream.events += body.count(b"\n\n") or 1
+                        stream.bytes += len(body)
                     elif not self.first_byte:
                         self.first_byte = _now()
                     elif not self.has_length and message.get("more_body"):
@@ -206,33 +226,26 @@ class HttpExchange:
         now = _now()
         if now - self.first_byte > _STREAM_AFTER:
             self.open_stream()
-            self.events += 1
-            self.last_event = now
+            if self.stream is not None:
+                self.stream.last_event = now
 
-    def _note_gap(self, now: float, gap: float) -> None:
+    def _note_gap(self, stream: OpenStream, now: float, gap: float) -> None:
         """Note the longest gap between events so far; the first event ends none."""
-        if self.last_event:
-            self.gap = gap
-        elif self.stream is not None:
+        if stream.last_event:
+            stream.gap = gap
+        else:
             self.first_byte = self.first_byte or now
-            self.stream.first_event.record((now - self.started) * _MS)
-
-    def note_stall(self, now: float, limit: float) -> None:
-        """Count a stream that has sent nothing for longer than `limit` seconds, once until it moves again."""
-        last = self.last_event or self.started
-        if self.stream is not None and self.stalled != last and now - last > limit:
-            self.stalled = last
-            self.stream.stalls.increment()
+            stream.cell.first_event.record((now - self.started) * _MS)
 
     def open_stream(self) -> None:
         """Count the response as a stream from here on."""
         seen = self._seen
         route = self.route_template()
-        self.stream = seen.traffic.stream_cell(self.task, route)
-        self.stream.opened.increment()
+        clients = seen.traffic.client_kind(self.task)
+        self.stream = OpenStream(seen.traffic.stream_cell(self.task, route), clients, self.started)
         seen.traffic.request_cell(self.scope["method"], route, self.status).requests.increment()
         if not self.gone:
-            self._kind = seen.traffic.client_came(self, self.task)
+            clients.came(self)
         if self.span is not None:
             seen.tracing.rename_to_stream(self.span)
         StreamWatch.of_loop(seen).add(self)
@@ -285,12 +298,10 @@ class HttpExchange:
         except Exception as fault:  # noqa: BLE001 - the request is served, whatever fails here
             self._seen.fault(fault)
 
-    def _close_stream(self, stream: StreamCell) -> None:
+    def _close_stream(self, stream: OpenStream) -> None:
+        stream.clients.live.discard(self)
         if self._pump is not None:
             self._pump.cancel()
-        if self._kind is not None:
-            self._kind.live.discard(self)
-        stream.finish(self.result, self.ended - self.started, self.events, self.body_bytes, self.gap)
 
     def _hand_over(self, span: Any) -> None:
         self._seen.traffic.finished(
@@ -305,7 +316,7 @@ class HttpExchange:
                 self.body_bytes,
                 self.result,
                 self.error_type,
-                self.events if self.stream is not None else None,
+                self.stream,
                 (span.trace_id, span.span_id) if span is not None else None,
                 self.scope.get("client"),
                 self.scope["headers"],
@@ -351,7 +362,7 @@ class HttpExchange:
     def _close_span(self, error: BaseException | None) -> None:
         span = self.span
         if self.stream is not None:
-            self._tag_stream(span)
+            self._tag_stream(span, self.stream)
         if not self.own_span:
             return
         if "datadog" in self.scope:
@@ -367,11 +378,11 @@ class HttpExchange:
             span.error = 1
         span.finish()
 
-    def _tag_stream(self, span: Any) -> None:
+    def _tag_stream(self, span: Any, stream: OpenStream) -> None:
         span.set_tag("stream.outcome", self.result)
-        span.set_metric("stream.events", self.events)
-        span.set_metric("stream.bytes", self.body_bytes)
-        span.set_metric("stream.gap_ms", self.gap * _MS)
+        span.set_metric("stream.events", stream.events)
+        span.set_metric("stream.bytes", stream.bytes)
+        span.set_metric("stream.gap_ms", stream.gap * _MS)
         if self.first_byte:
             span.set_metric("stream.first_event_ms", (self.first_byte - self.started) * _MS)
         if not self.own_span and self.result == "client_disconnect":
@@ -426,6 +437,7 @@ class StreamWatch:
                 continue
             open_streams = True
             exchange.watch_socket()
-            exchange.note_stall(now, self._stall_after)
+            if exchange.stream is not None:
+                exchange.stream.note_stall(now, self._stall_after)
         if open_streams:
             self._schedule()

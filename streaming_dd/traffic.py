@@ -6,9 +6,10 @@ request only puts it into a queue; the recorder's thread counts and logs it.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any, Final, Protocol
 
@@ -35,6 +36,7 @@ class Request(Protocol):
 
     #: The task instance whose progress the stream shows.
     watched: Any
+    stream: OpenStream | None
 
     def watch_task(self, app: str, model: str, instance: Any, run_span: Any) -> None:
         """Note which task this request's stream shows."""
@@ -92,8 +94,8 @@ class StreamCell:
         self.events = metrics.counter(catalog.STREAM_EVENTS, **self.tags)
         self.bytes = metrics.counter(catalog.STREAM_BYTES, **self.tags)
 
-    def finish(self, outcome: str, seconds: float, events: int, body_bytes: int, gap: float) -> None:
-        """Count a stream that closed, and what it sent."""
+    def close(self, outcome: str, seconds: float) -> None:
+        """Count a stream that closed."""
         if outcome not in self.closed:
             self.closed[outcome] = self.metrics.counter(catalog.STREAMS_CLOSED, outcome=outcome, **self.tags)
             self.durations[outcome] = self.metrics.timing(
@@ -101,10 +103,50 @@ class StreamCell:
             )
         self.closed[outcome].increment()
         self.durations[outcome].record(seconds * _MS)
-        self.events.total += events
-        self.bytes.total += body_bytes
-        if gap:
-            self.gap.record(gap * _MS)
+
+
+class OpenStream:
+    """What one open stream has sent so far; times are `time.perf_counter()` seconds."""
+
+    __slots__ = (
+        "_reported_bytes",
+        "_reported_events",
+        "_stalled_at",
+        "bytes",
+        "cell",
+        "clients",
+        "events",
+        "gap",
+        "last_event",
+        "started",
+    )
+
+    def __init__(self, cell: StreamCell, clients: ClientKind, started: float) -> None:
+        self.cell = cell
+        self.clients = clients
+        self.started = started
+        self.events = 0
+        self.bytes = 0
+        self.last_event = 0.0
+        self.gap = 0.0
+        self._reported_events = 0
+        self._reported_bytes = 0
+        self._stalled_at = 0.0
+        cell.opened.increment()
+
+    def report(self) -> None:
+        """Count what was sent since the last report, while the stream is open; called under the traffic's lock."""
+        events, sent = self.events, self.bytes
+        self.cell.events.total += events - self._reported_events
+        self.cell.bytes.total += sent - self._reported_bytes
+        self._reported_events, self._reported_bytes = events, sent
+
+    def note_stall(self, now: float, limit: float) -> None:
+        """Count a stream that has sent nothing for longer than `limit` seconds, once until it moves again."""
+        last = self.last_event or self.started
+        if self._stalled_at != last and now - last > limit:
+            self._stalled_at = last
+            self.cell.stalls.increment()
 
 
 class SocketCell:
@@ -136,9 +178,14 @@ class ClientKind:
         self.peak = Peak()
         self.live: set[Request] = set()
 
+    def came(self, client: Request) -> None:
+        """Count a connected client, until it is taken out of `live`."""
+        self.live.add(client)
+        self.peak.note(len(self.live))
+
 
 #: What a request leaves behind: method, route, status, path, started, ended and first byte (perf_counter seconds,
-#: 0 for none), bytes, outcome, class name of the error, events (None for no stream), (trace id, span id), client
+#: 0 for none), bytes, outcome, class name of the error, the stream (if it was one), (trace id, span id), client
 #: address and headers. A plain tuple: nothing that the garbage collector has to walk stays alive for it.
 Finished = tuple[
     str,
@@ -174,6 +221,7 @@ class Traffic:
         self._sockets: dict[str, SocketCell] = {}
         self._errors: dict[tuple[str, str, str], Counter] = {}
         self._finished: deque[Finished] = deque()
+        self._settling = threading.Lock()
         self._access_log = AccessLog(logs) if logs is not None and config.access_log else None
         self._http_active = metrics.gauge(catalog.HTTP_ACTIVE)
         self._ws_active = metrics.gauge(catalog.WS_ACTIVE)
@@ -226,13 +274,6 @@ class Traffic:
 
     # --- what happens ---------------------------------------------------------------------------------------
 
-    def client_came(self, exchange: Request, task: tuple[str, str]) -> ClientKind:
-        """Count a connected client."""
-        kind = self.client_kind(task)
-        kind.live.add(exchange)
-        kind.peak.note(len(kind.live))
-        return kind
-
     def count_error(self, method: str, route: str, error_type: str | None) -> None:
         """Count a request or stream that ended by an exception, or by a 5xx status."""
         key = (method, route, error_type or "none")
@@ -251,26 +292,36 @@ class Traffic:
             self.settle()
 
     def settle(self) -> None:
-        """Count and log the requests that ended; called by the recorder's thread, and before somebody reads."""
-        finished = self._finished
-        counted: list[tuple[Finished, RequestCell]] = []
-        while finished:
-            try:
-                request = finished.popleft()
-            except IndexError:  # two threads settle
-                break
-            counted.append((request, self._count(request)))
-        if self._access_log is not None and counted:
-            self._access_log.write(counted)
+        """Count what open streams have sent, and count and log the requests that ended.
+
+        Called by the recorder's thread, and before somebody reads.
+        """
+        with self._settling:
+            for kind in list(self.clients.values()):
+                for request in kind.live.copy():
+                    if request.stream is not None:
+                        request.stream.report()
+            counted = [(request, self._count(request)) for request in self._take()]
+            if self._access_log is not None and counted:
+                self._access_log.write(counted)
+
+    def _take(self) -> Iterator[Finished]:
+        while self._finished:
+            yield self._finished.popleft()
 
     def _count(self, request: Finished) -> RequestCell:
-        method, route, status, _, started, ended, first_byte, body_bytes, result, error_type, events = (
+        method, route, status, _, started, ended, first_byte, body_bytes, result, error_type, stream = (
             request[:11]
         )
         cell = self.request_cell(method, route, status)
-        if events is None:
+        if stream is None:
             cell.requests.total += 1
             cell.duration.record((ended - started) * _MS)
+        else:
+            stream.report()
+            stream.cell.close(result, ended - started)
+            if stream.gap:
+                stream.cell.gap.record(stream.gap * _MS)
         cell.bytes.total += body_bytes
         if first_byte:
             cell.first_byte.record((first_byte - started) * _MS)
@@ -302,6 +353,7 @@ class Traffic:
         self.active = self.websockets = 0
         self.websocket_peak = Peak()
         self._finished.clear()
+        self._settling = threading.Lock()
         for kind in self.clients.values():
             kind.live = set()
             kind.peak = Peak()

@@ -521,24 +521,21 @@ def test_starlettes_streams_see_a_disconnect_as_no_error(
     assert sender.samples("streaming.http.errors") == []
 
 
-async def _send(seen: Any) -> None:
-    await seen.send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
-
-
-def test_a_stalled_stream_is_counted_once_until_it_moves(
-    configure: Any, exchange: Any, flush: Any, event_app: Any
-) -> None:
-    """A stream that sends nothing for longer than the limit is stalled; one more event makes it fit to stall again."""
-    found = configure(stream_stall=10)
-    request = exchange("/s")
-    seen = HttpExchange(DatadogMiddleware(event_app()), found, request.scope, request.receive, request.send)
+async def _stall(found: Any, request: Any) -> None:
+    seen = HttpExchange(DatadogMiddleware(SITE), found, request.scope, request.receive, request.send)
     seen.route = "/s"
-    seen.stream = found.traffic.stream_cell(seen.task, "/s")
-    seen.note_stall(seen.started + 9, 10)
-    seen.note_stall(seen.started + 11, 10)
-    seen.note_stall(seen.started + 30, 10)
-    asyncio.run(_send(seen))
-    seen.note_stall(seen.last_event + 11, 10)
+    seen.open_stream()
+    stream = seen.stream
+    stream.note_stall(seen.started + 9, 10)
+    stream.note_stall(seen.started + 11, 10)
+    stream.note_stall(seen.started + 30, 10)
+    await seen.send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
+    stream.note_stall(stream.last_event + 11, 10)
+
+
+def test_a_stalled_stream_is_counted_once_until_it_moves(configure: Any, exchange: Any, flush: Any) -> None:
+    """A stream that sends nothing for longer than the limit is stalled; one more event makes it fit to stall again."""
+    asyncio.run(_stall(configure(stream_stall=10), exchange("/s")))
     assert flush().total("streaming.stream.stalls") == 2
 
 
