@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar, cast
 from . import logs as logs_door
 from . import tracing, worker
 from .config import Config, django_settings, load
+from .insight import Insight
 from .log_destinations import Destination
 from .logs import Logs
 from .metrics import Metrics, Sender
@@ -63,6 +64,7 @@ class Recorder:
         #: Sections of /stats beside its own: name -> what returns JSON values. Called off the event loop.
         self.stats_sections: dict[str, Callable[[], object]] = {}
         self._parts: dict[Any, Any] = {}
+        self.insight = Insight(self)
 
     def part(self, kind: Callable[[Recorder], Part]) -> Part:
         """Return this recorder's one object of a module above (its Health, its Stats), made by the first call."""
@@ -94,6 +96,7 @@ class Recorder:
         self._signals.install()
         if self.logs is not None:
             self.logs.refresh_bridge()
+        self._guarded(self.insight.serve)
         self.start()
 
     def _signalled(self) -> None:
@@ -185,6 +188,7 @@ class Recorder:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(self.config.shutdown_timeout)
         for step in (
+            self.insight.stop,
             self.tasks.abandon,
             self.traffic.settle,
             self._count_lost_lines,
@@ -208,6 +212,7 @@ class Recorder:
         self._wake.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(2)
+        self._guarded(self.insight.close)
         self._signals.remove()
         if self.logs is not None:
             self.logs.stop(self.config.shutdown_timeout)
@@ -227,6 +232,7 @@ class Recorder:
         self.metrics.after_fork()
         self.traffic.after_fork()
         self.tasks.after_fork()
+        self.insight.after_fork()
 
 
 @dataclass(frozen=True, slots=True)

@@ -406,9 +406,13 @@ class TaskBoard:
             self.kinds[(app, model)] = self.kinds[clean] = kind
         return kind
 
+    def all_kinds(self) -> list[TaskKind]:
+        """Return every kind once: several names may stand for one."""
+        return list({id(kind): kind for kind in list(self.kinds.values())}.values())
+
     def live(self) -> Iterator[TaskRun]:
         """Yield every live run."""
-        for kind in {id(kind): kind for kind in list(self.kinds.values())}.values():
+        for kind in self.all_kinds():
             yield from kind.live.copy()
 
     def submit(

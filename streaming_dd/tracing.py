@@ -234,13 +234,19 @@ def _import_tracer(config: Config) -> Any:
         os.environ.setdefault("DD_TRACE_AGENT_URL", config.trace_agent_url)
     main = threading.current_thread() is threading.main_thread()
     before = {number: signal.getsignal(number) for number in _SIGNALS}
-    from ddtrace.trace import tracer
-
+    yield
     for number, handler in before.items():
         found = signal.getsignal(number)
         if main and found is not handler and callable(handler) and handler is not signal.default_int_handler:
-            signal.signal(number, handler)
+    with _handlers_kept():
+        from ddtrace.trace import tracer
     return tracer
+
+
+@contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """Put the server's signal handlers back over those that ddtrace installs inside the block."""
+            signal.signal(number, handler)
 
 
 def _configure(tracer: Any, config: Config) -> None:
@@ -342,6 +348,44 @@ def captured(take: Callable[[Sequence[Any]], None]) -> Iterator[None]:
     _taken_by.append(take)
     try:
         yield
+def runtime_metrics_run() -> bool:
+    """Return whether ddtrace's runtime metrics (memory, CPU, threads, collections) are sent by this process."""
+    module = sys.modules.get("ddtrace.internal.runtime.runtime_metrics")
+    return module is not None and bool(module.RuntimeWorker.enabled)
+
+
+def start_runtime_metrics(config: Config) -> None:
+    """Start ddtrace's runtime metrics if DD_RUNTIME_METRICS_ENABLED asks for them: only ddtrace-run does so itself."""
+    if os.environ.get("DD_RUNTIME_METRICS_ENABLED", "").strip().lower() in ("true", "1"):
+        from ddtrace.runtime import RuntimeMetrics
+
+        with _handlers_kept():
+            RuntimeMetrics.enable(dogstatsd_url=config.dogstatsd_address())
+
+
+def start_profiler(config: Config) -> Any:
+    """Start Datadog's continuous profiler, tied to the spans, and return it; None where one runs already.
+
+    Says why where it cannot run. The caller stops it: its signal handlers would end it before the last spans do.
+    """
+    _import_tracer(config)
+    from ddtrace import profiling as module
+
+    profiling = cast("Any", module)
+    if not profiling.is_available:
+        say("profiler", f"Datadog's profiler cannot run here ({profiling.failure_msg}); nothing is profiled.")
+        return None
+    running = getattr(profiling.Profiler, "_active_instance", None)
+    if running is not None:  # ddtrace-run, or the application, has started it
+        return None
+    with _handlers_kept():
+        profiler = profiling.Profiler(
+            service=config.service or None, env=config.env or None, version=config.version or None
+        )
+        profiler.start()
+    return profiler
+
+
     finally:
         _taken_by.remove(take)
         tracer.enabled = enabled

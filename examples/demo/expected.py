@@ -28,12 +28,6 @@ NOT_PRODUCED: Final[dict[str, str]] = {
 NOT_MEASURED_YET: Final = frozenset(
     entry.name
     for entry in (
-        catalog.LOOP_LAG,
-        catalog.PROCESS_RSS,
-        catalog.PROCESS_CPU,
-        catalog.PROCESS_THREADS,
-        catalog.PROCESS_OPEN_FILES,
-        catalog.PROCESS_GC,
         catalog.HEALTH,
     )
 )

@@ -1,0 +1,99 @@
+"""Why a task is slow and what a server can carry: the parts that watch, put together for the recorder.
+
+State: one `Insight` per recorder, with the loop monitor and its thread, the watchdog, the process' metrics, the
+load of the last hour, and Datadog's profiler where it is on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import memory, tracing
+from .load import LoadHistory
+from .loop_monitor import LoopMonitor
+from .memory import MemorySteps
+from .process import ProcessMetrics
+from .steps import Meter, Steps
+from .tasks import TaskRun
+from .watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from .recorder import Recorder
+
+
+class Insight:
+    """Everything that looks at tasks, event loops and the process while they run."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        config, tasks = recorder.config, recorder.tasks
+        self._config = config
+        self._tasks = tasks
+        self._profiler: Any = None
+        self._traces_memory = False
+        self.watchdog = Watchdog(config, tasks)
+        self.monitor = LoopMonitor(
+            config,
+            recorder.metrics,
+            recorder.logs,
+            look=self.watchdog.look,
+            describe=self._describe,
+            fault=recorder.fault,
+        )
+        self.process = ProcessMetrics(recorder.metrics)
+        self.load = LoadHistory(tasks, recorder.traffic)
+        if recorder.enabled:
+            tasks.watcher = self
+            recorder.jobs.append(self.load.job)
+        if config.task_memory and config.task_cpu and recorder.enabled:
+            self._traces_memory = memory.start()
+            tasks.steps = MemorySteps
+        recorder.stats_sections["loop"] = self.monitor.stats
+        recorder.stats_sections["process"] = self.process.stats
+        recorder.stats_sections["capacity"] = self.load.stats
+
+    # --- a Watcher for the tasks ------------------------------------------------------------------------------
+
+    def watch(self, meter: Meter) -> None:
+        """Look after an event loop on which a task begins, or the server runs."""
+        self.monitor.watch(meter)
+
+    def ended(self, run: TaskRun) -> None:
+        """Learn that a run that had stalled has ended."""
+        self.watchdog.ended(run)
+
+    def _describe(self, steps: Steps) -> dict[str, object]:
+        """Whose step holds the loop: the members of a log line."""
+        run = steps.run
+        if not isinstance(run, TaskRun):
+            return {}
+        line = self._tasks.line(run, "")
+        del line["message"], line["logger.name"]
+        return {"task": f"task {run.kind.resource} {run.task_id}".rstrip(), **line}
+
+    # --- the process ------------------------------------------------------------------------------------------
+
+    def serve(self) -> None:
+        """Begin with a server, inside its running loop."""
+        self.watch(Meter.of_running_loop())
+        tracing.start_runtime_metrics(self._config)
+        if self._config.profiling_enabled and self._profiler is None:
+            self._profiler = tracing.start_profiler(self._config)
+
+    def stop(self) -> None:
+        """Stop watching, and send the last profile."""
+        self.monitor.stop()
+        profiler, self._profiler = self._profiler, None
+        if profiler is not None:
+            profiler.stop()
+
+    def close(self) -> None:
+        """Stop for good, and leave tracemalloc as it was found."""
+        self.stop()
+        if self._traces_memory:
+            self._traces_memory = False
+            memory.stop()
+
+    def after_fork(self) -> None:
+        """Begin anew in a forked child."""
+        self.monitor.after_fork()
+        self.load.after_fork()
