@@ -146,16 +146,22 @@ class Tracing:
         if self._tracer is not None and self._tracer.enabled and self.agent_answers():
             self._tracer.flush()
 
+    @property
+    def address(self) -> str:
+        """Where spans go, as a URL: the Agent, or an OTLP receiver; "" where none are made."""
+        return otlp_address() or self._tracer.agent_trace_url or "" if self._tracer is not None else ""
+
     def agent_answers(self, timeout: float = 0.25) -> bool:
         """Return whether something listens where the spans go: ddtrace would retry for seconds if not."""
-        url = urlsplit(self._tracer.agent_trace_url or "")
+        url = urlsplit(self.address)
         try:
             if url.scheme == "unix":
                 with socket.socket(socket.AF_UNIX) as probe:
                     probe.settimeout(timeout)
                     probe.connect(url.path)
             elif url.hostname:
-                socket.create_connection((url.hostname, url.port or 80), timeout).close()
+                port = url.port or (443 if url.scheme == "https" else 80)
+                socket.create_connection((url.hostname, port), timeout).close()
         except OSError:
             return False
         return True
@@ -166,7 +172,7 @@ class Tracing:
             return
         answers = self.agent_answers()
         if not answers:
-            say("traces", f"no Agent takes traces at {self._tracer.agent_trace_url}; spans are lost.")
+            say("traces", f"no Agent takes traces at {self.address}; spans are lost.")
         self._tracer.shutdown(timeout=timeout if answers else 0)
 
 
@@ -220,6 +226,7 @@ def start(config: Config) -> Any:
     _configure(tracer, config)
     if not tracer.enabled:
         return None
+    _join_opentelemetry()
     _tracer = tracer
     return tracer
 
@@ -232,12 +239,6 @@ def _import_tracer(config: Config) -> Any:
     """
     if config.trace_agent_url and "ddtrace" not in sys.modules:
         os.environ.setdefault("DD_TRACE_AGENT_URL", config.trace_agent_url)
-    main = threading.current_thread() is threading.main_thread()
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-    yield
-    for number, handler in before.items():
-        found = signal.getsignal(number)
-        if main and found is not handler and callable(handler) and handler is not signal.default_int_handler:
     with _handlers_kept():
         from ddtrace.trace import tracer
     return tracer
@@ -246,6 +247,12 @@ def _import_tracer(config: Config) -> Any:
 @contextmanager
 def _handlers_kept() -> Iterator[None]:
     """Put the server's signal handlers back over those that ddtrace installs inside the block."""
+    main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    yield
+    for number, handler in before.items():
+        found = signal.getsignal(number)
+        if main and found is not handler and callable(handler) and handler is not signal.default_int_handler:
             signal.signal(number, handler)
 
 
@@ -254,25 +261,25 @@ def _configure(tracer: Any, config: Config) -> None:
     import ddtrace
 
     settings = cast("Any", ddtrace.config)
+    changed = False
     for name in ("service", "env", "version"):
         value = getattr(config, name)
         if value and getattr(settings, name, None) != value:
             setattr(settings, name, value)
+            changed = True
     url = config.trace_agent_url or (f"http://{config.agent_host}:8126" if config.agent_host else "")
     given = config.origins.get("trace_agent_url" if config.trace_agent_url else "agent_host", "default")
-    if url and given in ("argument", "Django settings"):
-        _move(tracer, url)
+    if url and given in ("argument", "Django settings") and tracer.agent_trace_url != url:
+        tracer._agent_url = url
+        changed = True
+    if changed:
+        _renew_exporter(tracer)
 
 
-def _move(tracer: Any, address: str) -> None:
-    """Send spans to `address` from now on: ddtrace has no public way for a tracer that exists already."""
-    if tracer.agent_trace_url == address:
-        return
+def _renew_exporter(tracer: Any) -> None:
+    """Have ddtrace's exporter know what was changed: it keeps the address and the names it was made with."""
     enabled = tracer.enabled
-    tracer._agent_url = address
-    tracer.configure(
-        trace_processors=_processors(tracer) or []
-    )  # makes the exporter anew, which has the address
+    tracer.configure(trace_processors=_processors(tracer) or [])  # the public call that makes a new one
     tracer.enabled = enabled  # configure() switches on what DD_TRACE_ENABLED had switched off
 
 
@@ -280,6 +287,35 @@ def _processors(tracer: Any) -> list[Any] | None:
     """Return ddtrace's list of the user's trace filters; None in a ddtrace that keeps it elsewhere."""
     found = getattr(getattr(tracer, "_span_aggregator", None), "user_processors", None)
     return found if isinstance(found, list) else None
+
+
+def _join_opentelemetry() -> None:
+    """Have OpenTelemetry's API make ddtrace's spans if DD_TRACE_OTEL_ENABLED says so: only ddtrace-run does it itself."""
+    if os.environ.get("DD_TRACE_OTEL_ENABLED", "").strip().lower() not in ("true", "1"):
+        return
+    from opentelemetry import trace
+
+    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):  # nobody has set one yet
+        from ddtrace.opentelemetry import TracerProvider
+
+        trace.set_tracer_provider(TracerProvider())
+    context = getattr(sys.modules["opentelemetry.context"], "_RUNTIME_CONTEXT", None)
+    if not type(context).__module__.startswith("ddtrace."):
+        say(
+            "opentelemetry",
+            "OpenTelemetry was imported before ddtrace, so its spans are not children of ours: set "
+            "OTEL_PYTHON_CONTEXT=ddcontextvars_context in the environment as well.",
+        )
+
+
+def otlp_address(environ: Mapping[str, str] = os.environ) -> str:
+    """Return where ddtrace sends spans by OTLP; "" where it sends them to the Agent. It reads the environment only."""
+    if environ.get("OTEL_TRACES_EXPORTER", "").lower() != "otlp" or environ.get(
+        "DD_TRACE_AGENT_PROTOCOL_VERSION"
+    ):
+        return ""
+    base = environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").rstrip("/") or "http://localhost:4318"
+    return environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or f"{base}/v1/traces"
 
 
 def uncover_server_handlers() -> None:
@@ -312,42 +348,6 @@ def drop_spans() -> None:
         module.tracer.context_provider.activate(rejected)
 
 
-def integration_is_inside(app: Any) -> bool:
-    """Return whether ddtrace's own ASGI middleware is among the layers of `app`: then it makes the request's span."""
-    module = sys.modules.get("ddtrace.contrib.internal.asgi.middleware")
-    if module is None:
-        return False
-    middleware = module.TraceMiddleware
-    for _ in range(50):
-        if isinstance(app, middleware):
-            return True
-        if any(getattr(item, "cls", None) is middleware for item in getattr(app, "user_middleware", ())):
-            return True
-        inner = next(
-            (getattr(app, name) for name in ("app", "application", "_app") if hasattr(app, name)), None
-        )
-        if inner is None or inner is app:
-            return False
-        app = inner
-    return False
-
-
-@contextmanager
-def captured(take: Callable[[Sequence[Any]], None]) -> Iterator[None]:
-    """Give finished spans to `take`, a trace (or a part of it) at a time, instead of sending them; for tests.
-
-    Inside the block spans are made also where DD_TRACE_ENABLED is false.
-    """
-    tracer = _import_tracer(Config())
-    processors = _processors(tracer)
-    if processors is None:
-        tracer.configure(trace_processors=[_Tap()])
-    elif not any(isinstance(item, _Tap) for item in processors):
-        processors.append(_Tap())
-    enabled, tracer.enabled = tracer.enabled, True
-    _taken_by.append(take)
-    try:
-        yield
 def runtime_metrics_run() -> bool:
     """Return whether ddtrace's runtime metrics (memory, CPU, threads, collections) are sent by this process."""
     module = sys.modules.get("ddtrace.internal.runtime.runtime_metrics")
@@ -386,6 +386,42 @@ def start_profiler(config: Config) -> Any:
     return profiler
 
 
+def integration_is_inside(app: Any) -> bool:
+    """Return whether ddtrace's own ASGI middleware is among the layers of `app`: then it makes the request's span."""
+    module = sys.modules.get("ddtrace.contrib.internal.asgi.middleware")
+    if module is None:
+        return False
+    middleware = module.TraceMiddleware
+    for _ in range(50):
+        if isinstance(app, middleware):
+            return True
+        if any(getattr(item, "cls", None) is middleware for item in getattr(app, "user_middleware", ())):
+            return True
+        inner = next(
+            (getattr(app, name) for name in ("app", "application", "_app") if hasattr(app, name)), None
+        )
+        if inner is None or inner is app:
+            return False
+        app = inner
+    return False
+
+
+@contextmanager
+def captured(take: Callable[[Sequence[Any]], None]) -> Iterator[None]:
+    """Give finished spans to `take`, a trace (or a part of it) at a time, instead of sending them; for tests.
+
+    Inside the block spans are made also where DD_TRACE_ENABLED is false.
+    """
+    tracer = _import_tracer(Config())
+    processors = _processors(tracer)
+    if processors is None:
+        tracer.configure(trace_processors=[_Tap()])
+    elif not any(isinstance(item, _Tap) for item in processors):
+        processors.append(_Tap())
+    enabled, tracer.enabled = tracer.enabled, True
+    _taken_by.append(take)
+    try:
+        yield
     finally:
         _taken_by.remove(take)
         tracer.enabled = enabled
@@ -400,8 +436,9 @@ def moved() -> Iterator[None]:
         yield
     finally:
         tracer.enabled = enabled
-        if address:
-            _move(tracer, address)
+        if address and tracer.agent_trace_url != address:
+            tracer._agent_url = address
+            _renew_exporter(tracer)
 
 
 class _Tap:
