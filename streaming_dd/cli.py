@@ -18,6 +18,7 @@ from .errors import StreamingDDError
 #: Subcommand -> module with its `add_parser`; imported only when the command line names it, or for --help.
 _COMMANDS: dict[str, str] = {
     "config": "streaming_dd.cli",
+    "agent": "streaming_dd.local_agent.command",
     "completion": "streaming_dd.completion",
 }
 

@@ -15,7 +15,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,11 +22,12 @@ import uvicorn
 from starlette.routing import BaseRoute
 
 from ..errors import LocalAgentError
-from . import intake, logs
+from . import explorer, intake, logs
 from .aggregate import Aggregator
 from .api import make_app
 from .contexts import Summary
 from .live import Live
+from .persistence import SeriesFile
 from .received import Received
 from .records import Records
 from .settings import Settings
@@ -59,7 +59,7 @@ class LocalAgent:
     def __init__(
         self, settings: Settings | None = None, *, clock: Callable[[], float] = time.time, **changes: Any
     ) -> None:
-        self.settings = replace(settings or Settings(), **changes)
+        self.settings = (settings or Settings()).replace(**changes)
         self.clock = clock
         settings = self.settings
         self.received = Received(keep_raw=settings.keep_raw)
@@ -92,6 +92,7 @@ class LocalAgent:
         self._tails = [Tail(source) for source in settings.log_sources if source.type == "file"]
         self._tcp_source = next((s for s in settings.log_sources if s.type == "tcp"), LogSource("tcp"))
         self._rates = Rates(clock)
+        self._series_file: SeriesFile | None = None
         self._sockets: dict[str, socket.socket] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -128,6 +129,11 @@ class LocalAgent:
         """Bind every socket, so that ports are known; raise `LocalAgentError` for what is taken."""
         settings, host = self.settings, self.settings.host
         self.records = Records(settings.persist, max_spans=settings.max_spans, max_logs=settings.max_logs)
+        if settings.persist is not None:
+            self._series_file = SeriesFile(self.store, self.records)
+            self._series_file.load()
+            for log in explorer.task_logs(self.records):
+                self.tasks.add_log(log)
         try:
             if settings.dogstatsd_port is not None:
                 sock = self._sockets["dogstatsd"] = intake.bind_udp(host, settings.dogstatsd_port)
@@ -179,6 +185,10 @@ class LocalAgent:
         self.trace_metrics.flush()
         closed = self.aggregator.advance()
         self.records.flush()
+        if self._series_file is not None:
+            self._series_file.save_if_due()
+            if self._series_file.problem:
+                self.note_problem(self._series_file.problem)
         if self.records.problem:
             self.note_problem(self.records.problem)
         for bucket in closed:
@@ -208,6 +218,8 @@ class LocalAgent:
         """Write what is open, and close everything."""
         self.aggregator.close()
         self.trace_metrics.flush(everything=True)
+        if self._series_file is not None:
+            self._series_file.save()
         self.records.close()
         for tail in self._tails:
             tail.close()

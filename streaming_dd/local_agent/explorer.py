@@ -11,6 +11,7 @@ from typing import Any
 
 from ..query_language import Everything, Search
 from . import search
+from .logs import Log
 from .records import MAX_ID, Records, Row
 from .search import Fields
 
@@ -103,6 +104,22 @@ def trace_logs(records: Records, trace_id: str) -> list[Row]:
         f"SELECT {_LOG} FROM logs WHERE trace_low = ? AND trace_low <> '' ORDER BY timestamp, id LIMIT 5000",
         [trace_id[-16:]],
     )
+
+
+def task_logs(records: Records) -> list[Log]:
+    """Return the last lines that tell of tasks, oldest first: what `Tasks` is made of after a restart."""
+    rows = records.select(
+        f"SELECT * FROM (SELECT {_LOG} FROM logs WHERE json_extract(attributes, '$.\"task.model\"') IS NOT NULL "
+        "ORDER BY id DESC LIMIT 5000) ORDER BY id",
+        [],
+    )
+    return [
+        Log(
+            row["timestamp"], row["status"], row["message"], row["service"], trace_id=row["trace_id"],
+            span_id=row["span_id"], attributes=row["attributes"],
+        )
+        for row in rows
+    ]  # fmt: skip
 
 
 def log_counts(

@@ -84,7 +84,7 @@ class Records:
         self.path = path or "memory"
         self.problem = ""
         """Why rows could not be written, "" if all could."""
-        self._db = _open(path)
+        self.connection = _open(path)
         self._spans = _Table("spans", max_spans, max_bytes)
         self._logs = _Table("logs", max_logs, max_bytes)
         self._links: list[tuple[int, str, str, str, str]] = []
@@ -93,7 +93,7 @@ class Records:
 
     def close(self) -> None:
         self.flush()
-        self._db.close()
+        self.connection.close()
 
     def add_spans(self, spans: Iterable[Span]) -> None:
         """Keep spans."""
@@ -142,11 +142,11 @@ class Records:
         if not self._spans.pending and not self._logs.pending:
             return
         try:
-            with self._db:
+            with self.connection:
                 for table, insert in ((self._spans, _INSERT_SPAN), (self._logs, _INSERT_LOG)):
                     if table.pending:
-                        self._db.executemany(insert, table.pending)
-                self._db.executemany("INSERT INTO links VALUES (?,?,?,?,?)", self._links)
+                        self.connection.executemany(insert, table.pending)
+                self.connection.executemany("INSERT INTO links VALUES (?,?,?,?,?)", self._links)
         except sqlite3.Error as error:  # a full disk, a file on a drive that went away
             self.problem = f"{self.path}: {error}; what came in meanwhile is lost"
             for table in (self._spans, self._logs):
@@ -189,9 +189,9 @@ class Records:
         """Run a query within `MAX_SECONDS`: it shares the loop with the intake."""
         self.flush()
         deadline = time.monotonic() + MAX_SECONDS
-        self._db.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
+        self.connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
         try:
-            with closing(self._db.execute(sql, parameters)) as cursor:
+            with closing(self.connection.execute(sql, parameters)) as cursor:
                 return [column[0] for column in cursor.description], cursor.fetchall()
         except sqlite3.OperationalError as error:
             if "interrupted" in str(error):
@@ -200,7 +200,7 @@ class Records:
                 ) from None
             raise
         finally:
-            self._db.set_progress_handler(None, 0)
+            self.connection.set_progress_handler(None, 0)
 
     def _append(self, table: _Table, row: tuple[Any, ...], size: int) -> None:
         table.pending.append(row)
@@ -217,15 +217,15 @@ class Records:
             table.bytes -= size
             table.dropped += rows
         if last:
-            with self._db:
-                self._db.execute(f"DELETE FROM {table.name} WHERE id <= ?", [last])
+            with self.connection:
+                self.connection.execute(f"DELETE FROM {table.name} WHERE id <= ?", [last])
                 if table is self._spans:
-                    self._db.execute("DELETE FROM links WHERE span <= ?", [last])
+                    self.connection.execute("DELETE FROM links WHERE span <= ?", [last])
 
     def _count(self, table: _Table) -> None:
         """Learn what a file from an earlier run holds."""
         text = "attributes" if table is self._spans else "message || attributes"
-        for last, rows, size in self._db.execute(
+        for last, rows, size in self.connection.execute(
             f"SELECT MAX(id), COUNT(*), SUM(300 + length({text})) FROM {table.name} GROUP BY id / {BATCH} ORDER BY 1"
         ).fetchall():
             table.batches.append((last, rows, size))

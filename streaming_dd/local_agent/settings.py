@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Container
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from .contexts import HistogramRules
 from .tail import LogSource
@@ -46,3 +48,15 @@ class Settings:
     """Keep what arrives as it was sent, in `LocalAgent.received`: for tests, costs time and memory under load."""
     keep_raw: bool = False
     """Keep the raw datagrams too."""
+
+    def replace(self, **changes: Any) -> Settings:
+        """Return a copy with changes."""
+        return replace(self, **changes)
+
+    def shifted(self, offset: int, *, keep: Container[str] = ()) -> Settings:
+        """Return a copy with every port but those named in `keep` shifted; 0 and None stay what they are."""
+        ports = ("dogstatsd_port", "trace_port", "logs_port", "page_port")
+        return replace(
+            self,
+            **{name: port + offset for name in ports if name not in keep and (port := getattr(self, name))},
+        )

@@ -136,6 +136,14 @@ class Recorded:
         self.put(bucket, sketch.count)
         return len(frozen.keys) - (len(known.keys) if known else 0)
 
+    def restore_last(self) -> None:
+        """Find the last point again, after the arrays were loaded from a file."""
+        for hours, interval in ((self.fine, INTERVAL), (self.coarse, COARSE)):
+            for hour in sorted(hours):
+                for index, value in enumerate(hours[hour]):
+                    if value == value and (time := hour * HOUR + index * interval) >= self.last_time:
+                        self.last_time, self.last_value = time, value
+
     def points(self, start: int, end: int, interval: int) -> tuple[list[int], list[float]]:
         """Return times and values of the points in `start <= t < end`."""
         times: list[int] = []
@@ -328,7 +336,7 @@ class Store:
     def tag_values(self, metric: str | None = None) -> dict[str, set[str]]:
         """Return the values of every tag key, of one metric or of all."""
         values: dict[str, set[str]] = {}
-        for recorded in self._recorded(metric):
+        for recorded in self.all(metric):
             for tag in recorded.tags:
                 key, _, value = tag.partition(":")
                 values.setdefault(key, set()).add(value)
@@ -339,13 +347,13 @@ class Store:
         now = int(self.clock())
         if now // HOUR != self._aged_hour:
             self._aged_hour = now // HOUR
-            if sum(recorded.age(self._aged_hour) for recorded in self._recorded(None)):
+            if sum(recorded.age(self._aged_hour) for recorded in self.all()):
                 self.coarse_before = (self._aged_hour - FINE_HOURS) * HOUR
             self._forget_before(now - KEEP_HOURS * HOUR)
         if now // COARSE != self._aged_sketches:
             self._aged_sketches = now // COARSE
             before = (now - SKETCH_FINE) // COARSE * COARSE
-            self.bins -= sum(r.age_sketches(before) for r in self._recorded(None) if r.sketches)
+            self.bins -= sum(r.age_sketches(before) for r in self.all() if r.sketches)
             self._drop_sketches(now - KEEP_HOURS * HOUR)
 
     def _forget_before(self, oldest: int) -> None:
@@ -359,7 +367,7 @@ class Store:
 
     def _drop_sketches(self, oldest: int) -> None:
         """Drop sketches older than `oldest`, and the oldest minutes while there are more than `max_bins`."""
-        with_sketches = [recorded for recorded in self._recorded(None) if recorded.sketches]
+        with_sketches = [recorded for recorded in self.all() if recorded.sketches]
         while with_sketches:
             for recorded in with_sketches:
                 for bucket in [bucket for bucket in recorded.sketches if bucket < oldest]:
@@ -369,7 +377,8 @@ class Store:
             with_sketches = [recorded for recorded in with_sketches if recorded.sketches]
             oldest = min((min(recorded.sketches) for recorded in with_sketches), default=0) + 5 * COARSE
 
-    def _recorded(self, metric: str | None) -> Iterator[Recorded]:
+    def all(self, metric: str | None = None) -> Iterator[Recorded]:
+        """Return every series' memory, of one metric or of all."""
         if metric is not None:
             yield from self._metrics.get(metric, {}).values()
             return

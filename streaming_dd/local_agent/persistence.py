@@ -1,0 +1,154 @@
+"""`--persist FILE`: the metric store in the same SQLite file as spans and logs. State: one `SeriesFile` per agent.
+
+Saved once a minute and at the stop, as the arrays that the store holds: an hour of a series is one row of 2.9 KB.
+A kill loses at most the last minute of metrics.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from array import array
+from typing import Any
+
+from .records import Records
+from .sketch import FrozenSketch
+from .store import COARSE, FINE_HOURS, HOUR, INTERVAL, KEEP_HOURS, Recorded, Store
+
+EVERY = 60.0
+LATE = 120
+"""Seconds by which a distribution's bucket may still change after it was saved."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS series (
+    id INTEGER PRIMARY KEY, metric TEXT, tags TEXT, kind TEXT, UNIQUE (metric, tags, kind));
+CREATE TABLE IF NOT EXISTS points (
+    series INTEGER, hour INTEGER, interval INTEGER, data BLOB, PRIMARY KEY (series, hour, interval)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sketches (
+    series INTEGER, bucket INTEGER, count INTEGER, sum REAL, min REAL, max REAL, keys BLOB, counts BLOB,
+    PRIMARY KEY (series, bucket)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS units (metric TEXT PRIMARY KEY, unit TEXT);
+"""
+
+
+class SeriesFile:
+    """Loads a store from the file of `records`, and saves it there."""
+
+    def __init__(self, store: Store, records: Records) -> None:
+        self._store = store
+        self._db = records.connection
+        self._ids: dict[Recorded, int] = {}
+        self._saved = 0.0
+        self.problem = ""
+        self._db.executescript(_SCHEMA)
+
+    def load(self) -> None:
+        """Fill the store with what the file holds of the last 24 hours."""
+        self._forget()
+        by_id: dict[int, Recorded] = {}
+        for id_, metric, tags, kind in self._db.execute("SELECT id, metric, tags, kind FROM series"):
+            recorded = self._store.series(metric, frozenset(tags.split("\n")) - {""}, kind)
+            if recorded is not None:
+                by_id[id_] = recorded
+                self._ids[recorded] = id_
+        for id_, hour, interval, data in self._db.execute("SELECT * FROM points"):
+            if recorded := by_id.get(id_):
+                (recorded.fine if interval == INTERVAL else recorded.coarse)[hour] = _doubles(data)
+        for id_, bucket, *row in self._db.execute("SELECT * FROM sketches"):
+            if recorded := by_id.get(id_):
+                frozen = recorded.sketches[bucket] = _sketch(row)
+                self._store.bins += len(frozen.keys)
+        for recorded in by_id.values():
+            recorded.restore_last()
+            if recorded.coarse:
+                newest = (max(recorded.coarse) + 1) * HOUR
+                self._store.coarse_before = max(self._store.coarse_before, newest)
+        self._store.units.update(self._db.execute("SELECT metric, unit FROM units").fetchall())
+
+    def save_if_due(self) -> None:
+        """Save if the last time was a minute ago."""
+        if abs(self._store.clock() - self._saved) >= EVERY:
+            self.save()
+
+    def save(self) -> None:
+        """Write what has changed since the last time; what cannot be written is told in `problem`."""
+        try:
+            self._save()
+        except sqlite3.Error as error:  # a full disk, a drive that went away
+            self.problem = f"metrics could not be saved: {error}"
+
+    def _save(self) -> None:
+        now = self._store.clock()
+        since = (int(self._saved) - LATE) // COARSE * COARSE
+        with self._db:
+            changed = [one for one in self._store.all() if one.last_time >= since or one not in self._ids]
+            for recorded in changed:
+                id_ = self._id(recorded)
+                self._db.executemany(
+                    "INSERT OR REPLACE INTO points VALUES (?,?,?,?)", _points(recorded, id_, since)
+                )
+                # Not only replaced: six buckets may have become one since.
+                self._db.execute("DELETE FROM sketches WHERE series = ? AND bucket >= ?", [id_, since])
+                self._db.executemany(
+                    "INSERT INTO sketches VALUES (?,?,?,?,?,?,?,?)", _sketches(recorded, id_, since)
+                )
+            self._db.executemany("INSERT OR REPLACE INTO units VALUES (?,?)", self._store.units.items())
+            self._forget()
+        self._saved = now
+
+    def _id(self, recorded: Recorded) -> int:
+        id_ = self._ids.get(recorded)
+        if id_ is None:
+            key = (recorded.metric, "\n".join(sorted(recorded.tags)), recorded.kind)
+            self._db.execute("INSERT OR IGNORE INTO series (metric, tags, kind) VALUES (?,?,?)", key)
+            query = "SELECT id FROM series WHERE metric = ? AND tags = ? AND kind = ?"
+            id_ = self._ids[recorded] = int(self._db.execute(query, key).fetchone()[0])
+        return id_
+
+    def _forget(self) -> None:
+        """Drop from the file what the store would not keep."""
+        hour = int(self._store.clock()) // HOUR
+        self._db.execute("DELETE FROM points WHERE hour < ?", [hour - KEEP_HOURS])
+        self._db.execute(
+            "DELETE FROM points WHERE interval = ? AND hour < ? AND (series, hour) IN "
+            "(SELECT series, hour FROM points WHERE interval = ?)",
+            [INTERVAL, hour - FINE_HOURS, COARSE],
+        )
+        self._db.execute("DELETE FROM sketches WHERE bucket < ?", [(hour - KEEP_HOURS) * HOUR])
+        self._db.execute("DELETE FROM series WHERE id NOT IN (SELECT series FROM points)")
+        kept = {id_ for (id_,) in self._db.execute("SELECT id FROM series")}
+        self._ids = {recorded: id_ for recorded, id_ in self._ids.items() if id_ in kept}
+
+
+def _points(recorded: Recorded, id_: int, since: int) -> list[tuple[Any, ...]]:
+    """Return the rows of the hours that can have changed: a timestamped sample may be an hour late."""
+    first = since // HOUR - 1
+    rows: list[tuple[Any, ...]] = [
+        (id_, hour, INTERVAL, points.tobytes()) for hour, points in recorded.fine.items() if hour >= first
+    ]
+    oldest = first - FINE_HOURS - 1  # hours that were put together since
+    rows += [
+        (id_, hour, COARSE, points.tobytes()) for hour, points in recorded.coarse.items() if hour >= oldest
+    ]
+    return rows
+
+
+def _sketches(recorded: Recorded, id_: int, since: int) -> list[tuple[Any, ...]]:
+    return [
+        (id_, bucket, one.count, one.sum, one.min, one.max, one.keys.tobytes(), one.counts.tobytes())
+        for bucket, one in recorded.sketches.items()
+        if bucket >= since
+    ]
+
+
+def _sketch(row: list[Any]) -> FrozenSketch:
+    count, sum_, min_, max_, keys, counts = row
+    frozen = FrozenSketch(array("i"), array("Q"), count, sum_, min_, max_)
+    frozen.keys.frombytes(keys)
+    frozen.counts.frombytes(counts)
+    return frozen
+
+
+def _doubles(data: bytes) -> array[float]:
+    values = array("d")
+    values.frombytes(data)
+    return values
