@@ -75,9 +75,10 @@ def intake():
 
 @pytest.fixture
 def free_port():
-    """Return a port at which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+    """Return a port at which nobody listens, nor can while the test runs."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        yield reserved.getsockname()[1]
 
 
 def test_lines_arrive_as_json_lines(start, intake):

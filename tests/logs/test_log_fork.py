@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import importlib.util
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+from typing import Any
 
 import pytest
-from log_helpers import messages, parse_lines, run_script, wait_until
+from log_helpers import messages, parse_lines, read_lines, run_script, wait_until
 
 pytestmark = [pytest.mark.process, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")]
 
@@ -149,60 +152,39 @@ async def app(scope, receive, send):
 """
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_gunicorn_with_preload_writes_every_workers_lines(tmp_path):
     """Two preloaded workers write to one stdout, one file and one Agent port: all whole, all once, at SIGTERM too."""
     (tmp_path / "preloaded.py").write_text(APP)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    received = []
+    path = tmp_path / "app.log"
+    worker = "uvicorn_worker.UvicornWorker" if _has_uvicorn_worker() else "uvicorn.workers.UvicornWorker"
+    options = ["--preload", "-w", "2", "-b", "127.0.0.1:0", "-k", worker]
     with socket.create_server(("127.0.0.1", 0)) as intake:
-        path = tmp_path / "app.log"
-        agent = f"127.0.0.1:{intake.getsockname()[1]}"
         environ = {
             **os.environ,
             "APP_LOG": str(path),
-            "APP_AGENT": agent,
+            "APP_AGENT": f"127.0.0.1:{intake.getsockname()[1]}",
             "PYTHONPATH": os.pathsep.join(sys.path),
         }
-        command = [
-            sys.executable,
-            "-m",
-            "gunicorn",
-            "preloaded:app",
-            "--preload",
-            "-w",
-            "2",
-            "-b",
-            f"127.0.0.1:{port}",
-        ]
-        command += [
-            "-k",
-            "uvicorn_worker.UvicornWorker" if _has_uvicorn_worker() else "uvicorn.workers.UvicornWorker",
-        ]
-        server = subprocess.Popen(
-            command, cwd=tmp_path, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        try:
-            wait_until(lambda: _get(port) == 200, 60)
-            for _ in range(40):
-                assert _get(port) == 200
-            server.send_signal(signal.SIGTERM)
-            out, err = server.communicate(timeout=60)
-        finally:
-            server.kill()
-        intake.settimeout(2)
-        with contextlib.suppress(TimeoutError):
-            while True:
-                connection, _ = intake.accept()
-                connection.settimeout(10)
-                data = b""
-                while chunk := connection.recv(65536):
-                    data += chunk
-                received += parse_lines(data)
-                connection.close()
-    text = [line for line in out.split(b"\n") if line.startswith(b"{")]
-    for lines in (parse_lines(b"\n".join(text) + b"\n"), parse_lines(path.read_bytes()), received):
+        with subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "preloaded:app", *options],
+            cwd=tmp_path,
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as server:
+            try:
+                wait_until(lambda: path.exists() and b"Listening at" in path.read_bytes(), 60)
+                port = int(re.search(rb"Listening at: http://127.0.0.1:(\d+)", path.read_bytes())[1])
+                wait_until(lambda: _get(port) == 200, 60)
+                for _ in range(40):
+                    assert _get(port) == 200
+                server.send_signal(signal.SIGTERM)
+                out, err = server.communicate(timeout=60)
+            finally:
+                server.kill()
+        received = _received(intake)
+    on_stdout = parse_lines(b"".join(line for line in out.splitlines(keepends=True) if line.startswith(b"{")))
+    for lines in (on_stdout, read_lines(path), received):
         found = [line["message"] for line in lines]
         requests = [message for message in found if message.startswith("request in")]
         assert len(requests) == sum(message.startswith("bridged in") for message in found)
@@ -211,9 +193,23 @@ def test_gunicorn_with_preload_writes_every_workers_lines(tmp_path):
         assert any("Booting worker" in message for message in found)
 
 
-def _has_uvicorn_worker() -> bool:
-    import importlib.util
+def _received(intake: socket.socket) -> list[dict[str, Any]]:
+    """Return the lines of all connections that were made to `intake`."""
+    lines = []
+    intake.settimeout(1)
+    with contextlib.suppress(TimeoutError):
+        while True:
+            connection, _ = intake.accept()
+            with connection:
+                connection.settimeout(10)
+                data = b""
+                while chunk := connection.recv(65536):
+                    data += chunk
+                lines += parse_lines(data)
+    return lines
 
+
+def _has_uvicorn_worker() -> bool:
     return importlib.util.find_spec("uvicorn_worker") is not None
 
 
