@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import generate_latest as encode_text
@@ -150,9 +150,8 @@ class Exposition(Collector):
         if with_worker:
             labels.append("worker")
         kinds = {"count": CounterMetricFamily, "gauge": GaugeMetricFamily}
-        family: Any = kinds.get(metric.kind, HistogramMetricFamily)(
-            name, metric.help or metric.name, labels=labels
-        )
+        make: Any = kinds.get(metric.kind, HistogramMetricFamily)
+        family = make(name, metric.help or metric.name, labels=labels)
         for handle in handles:
             tags = dict(handle.tags)
             values = [tags.get(key, "none") for key in keys]
@@ -166,7 +165,7 @@ class Exposition(Collector):
                 family.add_metric(values, handle.total)
             elif isinstance(handle, Gauge) and handle.value is not None:
                 family.add_metric(values, handle.value)
-        return family
+        return cast(Family, family)
 
 
 def _label(key: str) -> str:
