@@ -1,30 +1,19 @@
-"""Helpers of the local agent's tests: a clock to set, agents that stop by themselves, a UDP sender."""
+"""Fixtures of the local agent's tests: a clock, agents that stop by themselves, a UDP sender."""
 
 from __future__ import annotations
 
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from local_agent_helpers import Clock
 
-from streaming_dd.local_agent import LocalAgent, Span
+from streaming_dd.local_agent import LocalAgent
 from streaming_dd.local_agent.aggregate import Aggregator
 from streaming_dd.local_agent.store import Store
-
-START = 1_700_000_000
-"""A bucket start: a multiple of 10, and 13 min 20 s after a full hour."""
-
-
-class Clock:
-    """A clock that stands still until it is told."""
-
-    def __init__(self, now: float = START) -> None:
-        self.now = float(now)
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -64,24 +53,5 @@ def send() -> Iterator[Callable[[LocalAgent, bytes], None]]:
 @pytest.fixture
 def short_path() -> Iterator[Path]:
     """A directory whose path is short enough for a unix socket."""
-    import tempfile
-
     with tempfile.TemporaryDirectory(prefix="sdd") as directory:
         yield Path(directory)
-
-
-def make_span(**changes: object) -> Span:
-    """Return a root span with changes."""
-    values = {
-        "trace_id": f"{1:032x}",
-        "span_id": "1",
-        "parent_id": "0",
-        "name": "web.request",
-        "resource": "GET /",
-        "service": "web",
-        "type": "web",
-        "start_ns": START * 10**9,
-        "duration_ns": 10**9,
-        "error": 0,
-    }
-    return Span(**{**values, **changes})  # type: ignore[arg-type]

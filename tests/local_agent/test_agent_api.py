@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import httpx
 import msgspec
 import pytest
-from conftest import START, Clock
+from local_agent_helpers import START, Clock
 
 from streaming_dd.local_agent import LocalAgent
 from streaming_dd.local_agent.guard import MAX_BODY

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
-from conftest import START
+from local_agent_helpers import START
 
 from streaming_dd.errors import LocalAgentError
 from streaming_dd.local_agent import LocalAgent, Sample

@@ -6,9 +6,9 @@ import math
 import tracemalloc
 
 import pytest
-from conftest import START, Clock
 from hypothesis import given
 from hypothesis import strategies as st
+from local_agent_helpers import START, Clock
 
 from streaming_dd.local_agent import contexts
 from streaming_dd.local_agent.aggregate import Aggregator

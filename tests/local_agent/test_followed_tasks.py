@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import START, make_span
+from local_agent_helpers import START, make_span
 
 from streaming_dd.local_agent import tasks
 from streaming_dd.local_agent.logs import Log

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import START, Clock
+from local_agent_helpers import START, Clock
 
 from streaming_dd.local_agent.sketch import Sketch, merged
 from streaming_dd.local_agent.store import Store

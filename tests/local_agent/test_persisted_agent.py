@@ -6,9 +6,9 @@ import socket
 from pathlib import Path
 
 import pytest
-from conftest import START, Clock, make_span
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from local_agent_helpers import START, Clock, make_span
 
 from streaming_dd.local_agent import LocalAgent, explorer
 from streaming_dd.local_agent.logs import Log

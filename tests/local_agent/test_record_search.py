@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import START, make_span
 from hypothesis import given
 from hypothesis import strategies as st
+from local_agent_helpers import START, make_span
 
 from streaming_dd.errors import LocalAgentError, QueryError
 from streaming_dd.local_agent import explorer, records, search

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import START, Clock, make_span
+from local_agent_helpers import START, Clock, make_span
 
 from streaming_dd.local_agent.aggregate import Aggregator
 from streaming_dd.local_agent.store import Store
