@@ -14,7 +14,7 @@ import ddtrace
 
 ddtrace.patch(django=True, starlette=True)
 
-import conftest  # noqa: E402
+import django_site  # noqa: E402
 import httpx  # noqa: E402
 from ddtrace.trace import Span, TraceFilter, tracer  # noqa: E402
 from starlette.applications import Starlette  # noqa: E402
@@ -31,13 +31,13 @@ class Capture(TraceFilter):
 
 
 async def main() -> None:
-    conftest.pytest_configure()
+    django_site.set_up()
     from django.core.asgi import get_asgi_application
 
     import streaming_dd as dd
     from streaming_dd import catalog
 
-    recorder = dd.configure(sender=conftest.Null(), logs_enabled=False, service="site")
+    recorder = dd.configure(sender=django_site.Null(), logs_enabled=False, service="site")
     app: Any = dd.DatadogMiddleware(Starlette(routes=[Mount("/django", get_asgi_application())]))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         for path in ("/django/items/17", "/django/stream/3", "/django/nowhere"):
