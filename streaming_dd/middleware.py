@@ -6,7 +6,6 @@ known of a request is in its exchange (http_exchange.py, socket_exchange.py).
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -166,5 +165,5 @@ class _Lifespan:
     async def send(self, message: Message) -> None:
         """Flush before the server learns that the application is done: it may end the process at once."""
         if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
-            await asyncio.get_running_loop().run_in_executor(None, self._seen.drain)
+            await self._seen.end_serving()
         await self._send(message)

@@ -7,8 +7,11 @@ metrics, writes access lines and cuts long spans; it is started anew in a forked
 
 from __future__ import annotations
 
+import asyncio
 import atexit
+import contextlib
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -46,14 +49,16 @@ class Recorder:
         self.stopping = False
         self._pid = os.getpid()
         self._wake = threading.Event()
+        self._leave = threading.Event()
         self._thread: threading.Thread | None = None
         self._thread_lock = threading.Lock()
+        self._told_to_end = False
         self._round_lock = threading.Lock()
         self._ended = False
         self._last_flush = float("-inf")
         self._last_check = float("-inf")
         self._slot: worker.Slot | None = None
-        self._signals = SignalWatch(self._signalled)
+        self._signals = SignalWatch(self._signalled, self.stop, config.shutdown_timeout + 1)
         self.logs: Logs | None = logs_door.start(config) if config.enabled and config.logs_enabled else None
         self.tracing = Tracing(config)
         self.metrics = Metrics(config, sender, wake=self._wake.set)
@@ -80,17 +85,20 @@ class Recorder:
         with self._thread_lock:
             if self._thread is not None or not self.enabled or self._ended:
                 return
-            self._slot = worker.take_slot(self.config)
-            self.metrics.set_worker(self._slot.name)
-            self._thread = threading.Thread(target=self._run, name="streaming-dd-flush", daemon=True)
+            if self._slot is None:
+                self._slot = worker.take_slot(self.config)
+                self.metrics.set_worker(self._slot.name)
+            self._leave = threading.Event()
+            self._thread = threading.Thread(
+                target=self._run, args=(self._leave,), name="streaming-dd-flush", daemon=True
+            )
             self._thread.start()
 
     def serve(self) -> None:
         """Start with a server: called at lifespan start-up, inside the running loop of the worker."""
         if not self.enabled:
             return
-        if self._ended:
-            self._ended, self._thread, self.stopping = False, None, False
+        self._ended = self._told_to_end = self.stopping = False
         if self.tracing.enabled:
             tracing.uncover_server_handlers()
         self._signals.install()
@@ -99,15 +107,19 @@ class Recorder:
         self._guarded(self.insight.serve)
         self.start()
 
-    def _signalled(self) -> None:
-        """Learn that the process was told to go: what ends from now on ends by the shutdown."""
-        self.stopping = True
-        self._wake.set()
+    def guard(self) -> None:
+        """Have SIGTERM drain before it kills a process that does not handle it."""
+        if self.enabled:
+            self._signals.guard(tracing.only_ends_process)
 
-    def _run(self) -> None:
+    def _signalled(self) -> None:
+        """Learn in a signal handler that the process was told to go: what ends from now on ends by the shutdown."""
+        self._told_to_end = self.stopping = True  # no lock is taken: the thread sees it in its next round
+
+    def _run(self, leave: threading.Event) -> None:
         while True:
             woken = self._wake.wait(min(_ROUND, self.config.flush_interval))
-            if self._ended:
+            if leave.is_set():
                 return
             self._wake.clear()
             self.round(flush=woken)
@@ -177,38 +189,67 @@ class Recorder:
     def drain(self) -> None:
         """Send everything at the end of serving: open tasks end, gauges go to 0, spans and lines are flushed.
 
-        Bounded by the shutdown timeout and done once; a server that starts again in this process begins anew.
+        Bounded by the shutdown timeout. What is recorded after a signal's drain goes out when the process ends; where
+        no signal ends it, and when a server starts again, recording begins anew.
         """
+        if self._end_rounds():
+            self._send_the_rest()
+            self._ended = self._told_to_end
+
+    async def end_serving(self) -> None:
+        """Drain beside the running loop, in a thread of our own: the loop's may all be taken by the application."""
+        loop = asyncio.get_running_loop()
+        drained = asyncio.Event()
+
+        def drain() -> None:
+            self.drain()
+            with contextlib.suppress(RuntimeError):  # the loop did not wait that long
+                loop.call_soon_threadsafe(drained.set)
+
+        try:
+            threading.Thread(target=drain, name="streaming-dd-drain", daemon=True).start()
+        except RuntimeError:  # the system has no more threads
+            self.drain()
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(drained.wait(), 2 * self.config.shutdown_timeout + 1)
+
+    def _end_rounds(self) -> bool:
+        """End the thread; False if that has been done, or is not this process' to do."""
         with self._thread_lock:
             if self._ended or not self.enabled or self._pid != os.getpid():
-                return
+                return False
             self._ended = True
-        deadline = time.monotonic() + self.config.shutdown_timeout
+            thread, self._thread = self._thread, None
+        self._leave.set()
         self._wake.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(self.config.shutdown_timeout)
-        for step in (
-            self.insight.stop,
-            self.tasks.abandon,
-            self.traffic.settle,
-            self._count_lost_lines,
-            self.metrics.final_flush,
-        ):
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(self.config.shutdown_timeout)
+        return True
+
+    def _send_the_rest(self) -> None:
+        deadline = time.monotonic() + self.config.shutdown_timeout
+        steps = [self.insight.stop, self.tasks.abandon, self.traffic.settle, self._count_lost_lines]
+        if self._slot is not None:  # else nothing was recorded, and the gauges are those of another process
+            steps.append(self.metrics.final_flush)
+        for step in steps:
             self._guarded(step)
-        self._guarded(self.tracing.flush)
         if self.logs is not None:
-            self._guarded(self.logs.flush, max(0.1, deadline - time.monotonic()))
-        if self._slot is not None:
-            self._slot.release()
+            self._guarded(self.logs.drain, max(0.1, deadline - time.monotonic()))
+        self._guarded(self.tracing.flush, max(0.1, deadline - time.monotonic()))
 
     def stop(self) -> None:
         """Drain at the end of the process, and shut down what would otherwise wait for an Agent that is not there."""
-        self.drain()
+        if not self.enabled or self._pid != os.getpid():
+            return
+        self._end_rounds()
+        self._send_the_rest()
         self._guarded(self.tracing.stop, self.config.shutdown_timeout)
 
     def close(self) -> None:
         """Stop recording for good, without what only the end of a process needs (for tests and `configure()`)."""
         self._ended = True
+        self._leave.set()
         self._wake.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(2)
@@ -228,7 +269,7 @@ class Recorder:
         self._round_lock = threading.Lock()
         self._wake = threading.Event()
         self._slot = None
-        self.stopping = False
+        self._ended = self._told_to_end = self.stopping = False
         self.metrics.after_fork()
         self.traffic.after_fork()
         self.tasks.after_fork()
@@ -284,6 +325,7 @@ def configure(*, sender: Sender | None = None, **settings: Any) -> Recorder:
         if redirect is not None and redirect.log_destination is not None and current.logs is not None:
             current.logs.add(redirect.log_destination)
         _install_process_hooks()
+        current.guard()
         return current
 
 
@@ -302,6 +344,7 @@ def _install_process_hooks() -> None:
         return
     _hooks_installed = True
     atexit.register(_at_exit)
+    _drain_at_end_of_child()
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_after_fork)
 
@@ -316,3 +359,18 @@ def _after_fork() -> None:
     _lock = threading.RLock()
     if current is not None:
         current.after_fork()
+        multiprocessing = sys.modules.get("multiprocessing.util")
+        if multiprocessing is not None:  # which forgets its finalizers when the child begins
+            multiprocessing.register_after_fork(_install_process_hooks, _drain_at_end_of_child)
+
+
+def _drain_at_end_of_child(_: object = None) -> None:
+    """Drain when a multiprocessing child ends: it does so by os._exit, without atexit."""
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    if multiprocessing is not None and multiprocessing.parent_process() is not None:
+        sys.modules["multiprocessing.util"].Finalize(None, _drain_current, exitpriority=1)
+
+
+def _drain_current() -> None:
+    if current is not None:
+        current.drain()

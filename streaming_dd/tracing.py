@@ -141,10 +141,16 @@ class Tracing:
 
     # --- the end --------------------------------------------------------------------------------------------
 
-    def flush(self) -> None:
-        """Send what has finished."""
-        if self._tracer is not None and self._tracer.enabled and self.agent_answers():
-            self._tracer.flush()
+    def flush(self, timeout: float = 2.0) -> None:
+        """Send what has finished; an Agent that takes connections and never answers is left after `timeout` seconds."""
+        if self._tracer is None or not self._tracer.enabled or not self.agent_answers():
+            return
+        thread = threading.Thread(target=self._tracer.flush, name="streaming-dd-spans", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter is shutting down: stop() follows, and is bounded by itself
+            return
+        thread.join(timeout)
 
     @property
     def address(self) -> str:
@@ -246,13 +252,13 @@ def _import_tracer(config: Config) -> Any:
 
 @contextmanager
 def _handlers_kept() -> Iterator[None]:
-    """Put the server's signal handlers back over those that ddtrace installs inside the block."""
+    """Put signal handlers back over those that ddtrace installs inside the block; see docs/decisions/0010."""
     main = threading.current_thread() is threading.main_thread()
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     yield
     for number, handler in before.items():
         found = signal.getsignal(number)
-        if main and found is not handler and callable(handler) and handler is not signal.default_int_handler:
+        if main and found is not handler and handler is not None:
             signal.signal(number, handler)
 
 
@@ -322,19 +328,29 @@ def uncover_server_handlers() -> None:
     """Take ddtrace's signal handlers off a server's: they would shut the tracer down before its last spans end.
 
     For a ddtrace that was imported by somebody else inside the server's loop. Called at lifespan start-up, in
-    the main thread; what ddtrace's handler would have done is done at the end of the lifespan.
+    the main thread; what ddtrace's handlers would have done is done at the end of the lifespan.
     """
     if threading.current_thread() is not threading.main_thread():
         return
     for number in _SIGNALS:
         handler = signal.getsignal(number)
-        if getattr(handler, "__module__", "") != "ddtrace.internal.utils.signals" or not callable(handler):
-            continue
+        under = _under_ddtrace(handler)
+        if under is not handler and callable(under):
+            signal.signal(number, under)
+
+
+def only_ends_process(handler: Any) -> bool:
+    """Return whether a signal's handler is ddtrace's, with nothing under it but the end of the process."""
+    return handler is not signal.SIG_DFL and _under_ddtrace(handler) is signal.SIG_DFL
+
+
+def _under_ddtrace(handler: Any) -> Any:
+    """Return what lies under ddtrace's signal handlers (the tracer and its exporter have one each), or `handler`."""
+    while getattr(handler, "__module__", "") == "ddtrace.internal.utils.signals":
         code = getattr(handler, "__code__", None)
         cells = dict(zip(code.co_freevars, handler.__closure__ or (), strict=False)) if code else {}
-        under = cells["old_signal"].cell_contents if "old_signal" in cells else None
-        if callable(under) and getattr(under, "__module__", "") != "ddtrace.internal.utils.signals":
-            signal.signal(number, under)
+        handler = cells["old_signal"].cell_contents if "old_signal" in cells else signal.SIG_DFL
+    return handler
 
 
 def drop_spans() -> None:

@@ -1,0 +1,125 @@
+"""SIGTERM and SIGINT under uvicorn: what ends during the shutdown arrives, and the server ends as it does without us."""
+
+from __future__ import annotations
+
+import functools
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from served import UVICORN, Emitted, Server, Stream, totals
+
+pytestmark = pytest.mark.process
+
+#: Nothing is flushed in the middle: what arrives was sent by the shutdown.
+NO_FLUSH = {"STREAMING_FLUSH_INTERVAL": "10", "DD_TRACE_WRITER_INTERVAL_SECONDS": "60"}
+#: Seconds that our part of a shutdown may take, on a loaded machine; the flush itself is a few milliseconds.
+SLACK = 3.0
+CASES = ["nothing", "task", "stream", "task and stream"]
+
+
+def occupy(server: Server, case: str) -> list[Stream]:
+    """Have requests, a running task, an open stream; return the client of the stream."""
+    for _ in range(3):
+        assert server.get("/hello") == (200, "hello")
+    if "task" in case:
+        assert server.get("/start/tests/Endless/1")[0] == 202
+    return [server.stream("/stream/tests/Silent/2")] if "stream" in case else []
+
+
+@pytest.fixture(scope="module")
+def without_us(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[int, float]]:
+    """The exit code and the seconds of a shutdown of the bare application, measured once for each question."""
+
+    @functools.cache
+    def measure(number: int, loop: str, case: str) -> tuple[int, float]:
+        folder = tmp_path_factory.mktemp("bare")
+        server = Server([*UVICORN, "starlette_site:app", "--loop", loop], folder, {})
+        try:
+            clients = occupy(server, case)
+            result = server.end(number)
+            for client in clients:
+                client.leave()
+            return result
+        finally:
+            server.kill()
+
+    return measure
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+@pytest.mark.parametrize("case", CASES)
+def test_everything_arrives_when_a_server_is_told_to_stop(
+    case: str, loop: str, number: int, serve: Any, emitted: Emitted, without_us: Any
+) -> None:
+    """Spans, exact counts, zero gauges and every log line are there; exit code and time are those of the bare app."""
+    server = serve([*UVICORN, "observed_starlette_site:app", "--loop", loop], emitted.environment(**NO_FLUSH))
+    clients = occupy(server, case)
+    code, seconds = server.end(number)
+    for client in clients:
+        client.leave()
+    # The bare application's shutdown lasts as long as its graceful timeout; who sends the signal does not matter.
+    bare_code, bare_seconds = without_us(number, "asyncio", "stream" if "stream" in case else "nothing")
+    assert code == bare_code
+    assert seconds < bare_seconds + SLACK
+
+    tasks, streams = case.count("task") + case.count("stream"), case.count("stream")
+    check_spans(emitted, tasks, streams)
+    check_metrics(emitted, tasks, streams, started_by_request=case.count("task"))
+    check_logs(emitted, server, tasks)
+
+
+def check_spans(emitted: Emitted, tasks: int, streams: int) -> None:
+    expected = {
+        "asgi.request": 3 + tasks - streams,
+        "sse.request": streams,
+        "task.submit": tasks,
+        "task.run": tasks,
+    }
+    emitted.wait_for(lambda: sum(totals(emitted.spans()).values()) >= sum(expected.values()))
+    assert totals(emitted.spans()) == {name: count for name, count in expected.items() if count}
+    assert {span.error for span in emitted.spans()} == {0}
+    for span in emitted.spans("task.run"):
+        assert span.meta["task.status"] == "cancelled"
+        assert span.meta["task.cancel_reason"] == "server_shutdown"
+        assert span.parent_id == "0"
+        assert span.links
+    for span in emitted.spans("sse.request"):
+        assert span.meta["stream.outcome"] == "server_shutdown"
+        assert span.meta["http.status_code"] == "200"
+
+
+def check_metrics(emitted: Emitted, tasks: int, streams: int, started_by_request: int) -> None:
+    assert emitted.count("streaming.http.requests", route="/hello", status="200") == 3
+    assert emitted.count("streaming.http.requests") == 3 + started_by_request + streams
+    assert len(emitted.timings("streaming.http.duration")) == 3 + started_by_request
+    assert emitted.count("streaming.tasks.started") == tasks
+    assert emitted.count("streaming.tasks.cancelled") == tasks
+    assert emitted.count("streaming.tasks.completed") == emitted.count("streaming.tasks.failed") == 0
+    assert emitted.count("streaming.streams.opened") == streams
+    assert emitted.count("streaming.streams.closed", outcome="server_shutdown") == streams
+    assert emitted.count("streaming.streams.closed") == streams
+    assert emitted.count("streaming.http.errors") == 0
+    gauges = emitted.gauges()
+    assert gauges, "gauges were sent at all"
+    assert set(gauges.values()) == {0}, "and each is back at 0"
+
+
+def check_logs(emitted: Emitted, server: Server, tasks: int) -> None:
+    # uvicorn's last words come after the application's shutdown, immediately before the signal kills the process.
+    last = f"Finished server process [{server.process.pid}]"
+    emitted.wait_for(lambda: last in emitted.messages())
+    messages = emitted.messages()
+    for expected in ("site starts", "Application startup complete.", "Application shutdown complete.", last):
+        assert messages.count(expected) == 1, expected
+    assert len([text for text in messages if text.startswith("site stops")]) == 1
+    assert messages.count("GET /hello 200") == 3
+    ends = emitted.logs(task__status="cancelled")
+    assert len(ends) == tasks
+    assert {line["dd.trace_id"] for line in ends} == {span.trace_id for span in emitted.spans("task.run")}
+    assert sorted(line["message"] for line in server.printed()) == sorted(messages), (
+        "standard output has the same"
+    )
+    assert "Traceback" not in server.err
