@@ -98,8 +98,8 @@ class Logs:
     ) -> None:
         """Write one line of this package's own, past loguru.
 
-        `fields` win over nothing: Datadog's names are written as given, `dd.trace_id` and `dd.span_id` are taken
-        from the caller's context if missing. `timestamp` is in Unix seconds; `constant` comes from `constant_part`.
+        Names are written as given; `dd.trace_id` and `dd.span_id` come from the caller's context unless they are
+        among the fields ("0" for none). `timestamp` is in Unix seconds; `constant` comes from `constant_part`.
         """
         number = LEVELS.get(level, 20)
         if number < self._level or not self._destinations:

@@ -138,6 +138,19 @@ def test_a_wrong_format_string_does_not_lose_the_line(start, lines):
     assert second["message"].startswith("%s ")
 
 
+def test_a_record_made_by_hand_is_written(start, lines):
+    """A record with hardly anything in it, as unpickled ones may be, is neither lost nor an error."""
+    logs = start()
+    logging.getLogger("x").handle(logging.makeLogRecord({"msg": "bare", "levelno": 30}))
+    logging.getLogger("x").handle(
+        logging.makeLogRecord({"msg": "odd", "levelno": 40, "name": None, "funcName": None})
+    )
+    assert logs.stop(5)
+    first, second = lines()
+    assert (first["message"], first["status"]) == ("bare", "warning")
+    assert second["status"] == "error"
+
+
 def test_a_patcher_that_ruins_records_loses_no_line(start, lines):
     """Whatever a user's patcher makes of the message, the line is there."""
     logs = start()
