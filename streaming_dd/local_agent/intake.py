@@ -36,7 +36,8 @@ def bind_udp(host: str, port: int) -> socket.socket:
 
 def bind_tcp(host: str, port: int, purpose: str) -> socket.socket:
     """Bind and listen on a TCP port; raise `LocalAgentError` if it is taken."""
-    sock = socket.socket(_family(host), socket.SOCK_STREAM)
+    # asyncio sets TCP_NODELAY only where the protocol is named; without it each answer waits 40 ms for an ACK.
+    sock = socket.socket(_family(host), socket.SOCK_STREAM, socket.IPPROTO_TCP)
     if sys.platform != "win32":
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     _bind(sock, host, port, purpose, "tcp").listen(128)
