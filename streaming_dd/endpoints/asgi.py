@@ -63,7 +63,6 @@ class Endpoints:
         config = self._config = seen.config
         self._stats_part = seen.part(Stats)
         self._health = seen.part(Health)
-        self._healthy_once = False
         if self._coordinator is not None:
             self._health.add(CoordinatorCheck(coordinator=self._coordinator))
         self._gate = Gate(config)
@@ -131,8 +130,7 @@ class Endpoints:
     async def _answer_startup(self, scope: Scope) -> Answer:
         """Started is a worker that was healthy once."""
         report = await self._report()
-        self._healthy_once = self._healthy_once or report.healthy
-        return self._health_answer(scope, report, healthy=self._healthy_once)
+        return self._health_answer(scope, report, healthy=self._health.was_healthy)
 
     async def _report(self) -> Report:
         self._health.watch.watch(asyncio.get_running_loop())

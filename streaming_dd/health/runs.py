@@ -97,6 +97,8 @@ class Health:
 
     def __init__(self, recorder: Recorder) -> None:
         self.watch = LoopWatch()
+        #: Whether a run was healthy: the application has started.
+        self.was_healthy = False
         self._recorder = recorder
         self._config = recorder.config
         self._own: dict[str, Check] = {}
@@ -168,6 +170,7 @@ class Health:
             return report
         results = tuple(self._result(check, attempt, started) for check, attempt in attempts)
         report = self._report = Report(results, time.time(), time.monotonic())
+        self.was_healthy = self.was_healthy or report.healthy
         return report
 
     def _start(self, check: Check) -> Future[object] | None:
