@@ -15,6 +15,8 @@ _VALUE_LIMIT: Final = 100
 _TYPES_SHOWN: Final = 10
 _WAITS_SHOWN: Final = 3
 _MS: Final = 1000.0
+#: What names lines of the application's code: not for everyone.
+_CODE: Final = frozenset({"task.longest_step_at", "task.waited_at"})
 
 
 def measured(run: TaskRun) -> dict[str, object]:
@@ -89,7 +91,11 @@ def snapshot(run: TaskRun, *, clients: int = 0, awaits: bool = False) -> dict[st
         "age_seconds": round(max(now - since, 0.0), 3),
         "since": _iso(now, since),
         "clients": clients,
-        **{name.removeprefix("task."): value for name, value in measured(run).items()},
+        **{
+            name.removeprefix("task."): value
+            for name, value in measured(run).items()
+            if awaits or name not in _CODE
+        },
     }
     if run.last_event_at is not None:
         found["last_event_seconds_ago"] = round(max(now - run.last_event_at, 0.0), 3)

@@ -11,8 +11,6 @@ import time
 import weakref
 from typing import Any
 
-import pytest
-
 from streaming_dd import catalog, recorder, timers
 from streaming_dd.config import Config
 from streaming_dd.loop_monitor import LOCATIONS_LIMIT, STOOD_STILL, LoopMonitor, Watched
