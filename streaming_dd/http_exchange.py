@@ -179,25 +179,21 @@ class HttpExchange:
     def send(self, message: Message) -> Awaitable[None]:
         """Note what passes by, and hand it to the server unchanged. The hottest function: written out on purpose."""
         try:
-            if message["type"] == "http.response.body":
+            stream = self.stream
+            if stream is not None:
                 body = message.get("body")
                 if body:
-                    stream = self.stream
-                    if stream is not None:
-                        now = _now()
-                        gap = now - stream.last_event
-                        if gap > stream.gap:
-                            self._note_gap(stream, now, gap)
-                        stream.last_event = now
-                        stream.events += body.count(b"\n\n") or 1
-                        stream.bytes += len(body)
-                    elif not self.first_byte:
-                        self.first_byte = _now()
-                    elif not self.has_length and message.get("more_body"):
-                        self._note_body()
-                    self.body_bytes += len(body)
-                if not message.get("more_body"):
+                    now = _now()
+                    gap = now - stream.last_event
+                    if gap > stream.gap:
+                        self._note_gap(stream, now, gap)
+                    stream.last_event = now
+                    stream.events += body.count(b"\n\n") or 1
+                    stream.bytes += len(body)
+                if not message.get("more_body") and message["type"] == "http.response.body":
                     self.completed = True
+            elif message["type"] == "http.response.body":
+                self._note_body(message)
             elif message["type"] == "http.response.start":
                 self._note_start(message)
         except Exception as error:  # noqa: BLE001 - a fault of ours, or of the message, is not the app's to see here
@@ -221,13 +217,17 @@ class HttpExchange:
             trace_id = tracing.format_ids(self.span)[0]
             message["headers"] = [*message.get("headers", ()), (header.encode(), trace_id.encode())]
 
-    def _note_body(self) -> None:
-        """A response that goes on and on without having said its length is a stream, too."""
-        now = _now()
-        if now - self.first_byte > _STREAM_AFTER:
-            self.open_stream()
-            if self.stream is not None:
-                self.stream.last_event = now
+    def _note_body(self, message: Message) -> None:
+        body = message.get("body")
+        more = message.get("more_body")
+        if body:
+            self.body_bytes += len(body)
+            if not self.first_byte:
+                self.first_byte = _now()
+            elif more and not self.has_length and _now() - self.first_byte > _STREAM_AFTER:
+                self.open_stream()  # it goes on and on without having said its length: a stream, too
+        if not more:
+            self.completed = True
 
     def _note_gap(self, stream: OpenStream, now: float, gap: float) -> None:
         """Note the longest gap between events so far; the first event ends none."""
@@ -300,6 +300,7 @@ class HttpExchange:
 
     def _close_stream(self, stream: OpenStream) -> None:
         stream.clients.live.discard(self)
+        self.body_bytes += stream.bytes
         if self._pump is not None:
             self._pump.cancel()
 

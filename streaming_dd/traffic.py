@@ -198,7 +198,7 @@ Finished = tuple[
     int,
     StreamOutcome,
     str | None,
-    int | None,
+    OpenStream | None,
     tuple[int, int] | None,
     Any,
     Any,
