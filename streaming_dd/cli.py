@@ -20,6 +20,7 @@ _COMMANDS: dict[str, str] = {
     "config": "streaming_dd.cli",
     "agent": "streaming_dd.local_agent.command",
     "completion": "streaming_dd.completion",
+    "doctor": "streaming_dd.doctor",
 }
 
 

@@ -1,0 +1,111 @@
+"""The layers around an ASGI application, and what among them harms streams or doubles spans. No state."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from typing import Any, Final
+
+from ..errors import ConfigError
+from .report import Finding
+
+_INNER: Final = ("app", "application", "_app", "asgi_app", "inner")
+_LIMIT: Final = 100
+_OURS: Final = "streaming_dd.middleware.DatadogMiddleware"
+_DDTRACE: Final = "ddtrace.contrib.internal.asgi.middleware.TraceMiddleware"
+_BASE: Final = "starlette.middleware.base.BaseHTTPMiddleware"
+_GZIP: Final = "starlette.middleware.gzip.GZipMiddleware"
+
+
+def layers(app: Any) -> list[type]:
+    """Return the classes of an ASGI application's layers, outermost first; mounted applications are not entered."""
+    found: list[type] = []
+    for _ in range(_LIMIT):
+        found.append(type(app))
+        found += [item.cls for item in getattr(app, "user_middleware", ()) if isinstance(item.cls, type)]
+        inner = next((getattr(app, name) for name in _INNER if callable(getattr(app, name, None))), None)
+        if inner is None or inner is app:
+            break
+        app = inner
+    return found
+
+
+def findings(app: Any) -> Iterator[Finding]:
+    """Look at the layers of `app`."""
+    kinds = layers(app)
+    ours = [number for number, kind in enumerate(kinds) if _is(kind, _OURS)]
+    names = " > ".join(kind.__name__ for kind in kinds)
+    if not ours:
+        yield Finding(
+            "application.middleware",
+            "error",
+            f"the application is not wrapped: no DatadogMiddleware among {names}",
+            "Write app = streaming_dd.instrument(app), and serve that app.",
+        )
+    elif ours[0] > 0:
+        outer = kinds[0].__name__
+        fix = "Wrap the application last: app = streaming_dd.instrument(app)."
+        problem = f"DatadogMiddleware is inside {outer}: what {outer} answers itself is not counted"
+        yield Finding("application.middleware", "warning", problem, fix)
+    else:
+        yield Finding("application.middleware", "ok", f"layers: {names}")
+    yield from harmful(kinds)
+
+
+def harmful(kinds: list[type]) -> Iterator[Finding]:
+    """Look for layers that harm streams or double spans."""
+    if sum(_is(kind, _DDTRACE) for kind in kinds) > 1:
+        yield Finding(
+            "application.ddtrace_twice",
+            "warning",
+            "ddtrace's TraceMiddleware is there twice: every request has two spans",
+            "Remove the one that was added by hand; ddtrace.auto and patch() add their own.",
+        )
+    for kind in kinds:
+        if _is(kind, _BASE):
+            yield Finding(
+                "application.base_http_middleware",
+                "warning",
+                f"{kind.__name__} is a BaseHTTPMiddleware: streams run in another task behind a buffer, and a client "
+                "that leaves is noticed late",
+                f"Write {kind.__name__} as pure ASGI middleware, or keep it from the routes that stream.",
+            )
+        if _is(kind, _GZIP) and not _gzip_spares_streams():
+            yield Finding(
+                "application.gzip",
+                "warning",
+                "GZipMiddleware of this Starlette compresses event streams, which holds events back",
+                "Use Starlette 0.46 or newer, which leaves text/event-stream alone.",
+            )
+
+
+def _is(kind: type, name: str) -> bool:
+    """Tell whether a class is, or derives from, the class of that name; nothing is imported for it."""
+    return any(f"{base.__module__}.{base.__qualname__}" == name for base in kind.__mro__)
+
+
+def _gzip_spares_streams() -> bool:
+    module = sys.modules.get("starlette.middleware.gzip")
+    return "text/event-stream" in getattr(module, "DEFAULT_EXCLUDED_CONTENT_TYPES", ())
+
+
+def load(target: str) -> Any:
+    """Import an application as servers name it, `package.module:attribute`; raise ConfigError if there is none."""
+    module_name, colon, attribute = target.partition(":")
+    if not colon or not module_name or not attribute:
+        raise ConfigError(
+            "--app", f"{target!r} names no application.", "Write it as for uvicorn: package.module:app."
+        )
+    if "" not in sys.path and "." not in sys.path:
+        sys.path.insert(0, "")
+    package = module_name.partition(".")[0]
+    if importlib.util.find_spec(package) is None:
+        raise ConfigError("--app", f"there is no module {package}.", "Run it in the project's directory.")
+    app: Any = importlib.import_module(module_name)
+    for name in attribute.split("."):
+        if not hasattr(app, name):
+            raise ConfigError("--app", f"{module_name} has no {attribute}.")
+        app = getattr(app, name)
+    return app
