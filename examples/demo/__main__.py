@@ -21,7 +21,7 @@ from streaming_dd.local_agent import LocalAgent
 from streaming_dd.local_agent.api import PAGE
 
 from .clients import Town
-from .expected import missing, no_longer_missing, wrong_after_exit
+from .expected import missing, wrong_after_exit
 from .ports import HOST, Ports, PortTaken
 from .servers import ServerFailed, Servers
 from .terminal import Ink, Screen, lines
@@ -141,9 +141,6 @@ async def _summary(watch: Watch, surprises: list[str], *, bounded: bool) -> int:
     if not bounded:
         return 0
     problems = [f"missing: {what}" for what in missing(watch.agent)]
-    problems += [
-        f"arrives by now: {what}; take it off NOT_MEASURED_YET" for what in no_longer_missing(watch.agent)
-    ]
     problems += [f"wrong: {what}" for what in wrong_after_exit(watch.agent)]
     problems += [f"unexpected: {what}" for what in surprises]
     for problem in problems:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from streaming_dd import catalog
-from streaming_dd.catalog import Metric, ServiceCheck
 from streaming_dd.local_agent import LocalAgent
 
 from .view import PREFIX, Totals
@@ -23,10 +22,6 @@ NOT_PRODUCED: Final[dict[str, str]] = {
     catalog.TELEMETRY_DROPPED.name: "nothing is dropped",
     catalog.TELEMETRY_LOGS_DROPPED.name: "nothing is dropped",
 }
-
-#: What the catalogue declares and the package does not measure yet. An entry that arrives must go from here.
-NOT_MEASURED_YET: Final = frozenset(entry.name for entry in (catalog.HEALTH,))
-EXCUSED: Final = frozenset(NOT_PRODUCED) | NOT_MEASURED_YET
 
 #: Outcomes that a healthy demo does not produce.
 OUTCOMES_NOT_PRODUCED: Final = frozenset({"server_shutdown", "timeout", "slow_consumer"})
@@ -71,12 +66,12 @@ def missing(agent: LocalAgent) -> list[str]:
     absent = [
         f"metric {metric.full_name(PREFIX)}"
         for metric in catalog.METRICS
-        if metric.name not in EXCUSED and metric.full_name(PREFIX) not in names
+        if metric.name not in NOT_PRODUCED and metric.full_name(PREFIX) not in names
     ]
     absent += [
         f"service check {check.full_name(PREFIX)}"
         for check in catalog.SERVICE_CHECKS
-        if check.name not in EXCUSED and check.full_name(PREFIX) not in checks
+        if check.name not in NOT_PRODUCED and check.full_name(PREFIX) not in checks
     ]
     absent += [
         f"span {operation.name}" for operation in catalog.SPAN_OPERATIONS if operation.name not in operations
@@ -88,14 +83,6 @@ def missing(agent: LocalAgent) -> list[str]:
         if outcome not in OUTCOMES_NOT_PRODUCED and not totals.count(catalog.STREAMS_CLOSED, outcome=outcome)
     ]
     return absent
-
-
-def no_longer_missing(agent: LocalAgent) -> list[str]:
-    """Return what arrived although NOT_MEASURED_YET has it: the list must not outlive its reason."""
-    arrived = {one.name for one in agent.snapshot()} | {check.name for check in agent.received.service_checks}
-    declared: list[Metric | ServiceCheck] = [*catalog.METRICS, *catalog.SERVICE_CHECKS]
-    listed = [one for one in declared if one.name in NOT_MEASURED_YET]
-    return [one.name for one in listed if one.full_name(PREFIX) in arrived]
 
 
 def wrong_after_exit(agent: LocalAgent) -> list[str]:
