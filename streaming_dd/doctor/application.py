@@ -35,19 +35,19 @@ def layers(app: Any) -> list[type]:
 def findings(app: Any) -> Iterator[Finding]:
     """Look at the layers of `app`."""
     kinds = layers(app)
-    ours = [number for number, kind in enumerate(kinds) if _is(kind, _OURS)]
+    ours = next((number for number, kind in enumerate(kinds) if _is(kind, _OURS)), None)
     names = " > ".join(kind.__name__ for kind in kinds)
-    if not ours:
+    outer = [kind.__name__ for kind in kinds[:ours] if not kind.__module__.startswith("streaming_dd.")]
+    if ours is None:
         yield Finding(
             "application.middleware",
             "error",
             f"the application is not wrapped: no DatadogMiddleware among {names}",
             "Write app = streaming_dd.instrument(app), and serve that app.",
         )
-    elif ours[0] > 0:
-        outer = kinds[0].__name__
+    elif outer:
         fix = "Wrap the application last: app = streaming_dd.instrument(app)."
-        problem = f"DatadogMiddleware is inside {outer}: what {outer} answers itself is not counted"
+        problem = f"DatadogMiddleware is inside {outer[0]}: what {outer[0]} answers itself is not counted"
         yield Finding("application.middleware", "warning", problem, fix)
     else:
         yield Finding("application.middleware", "ok", f"layers: {names}")
