@@ -154,9 +154,13 @@ class Recorded:
             low = max(0, -(-(start - first) // interval))
             high = min(len(points), -(-(end - first) // interval))
             part = points[low:high]
-            values += [value for value in part if value == value]
             begin = first + low * interval
-            times += [begin + i * interval for i, value in enumerate(part) if value == value]
+            if (total := sum(part)) == total:  # no gap (nan) in it, as usual: no look at each point
+                values += part
+                times += range(begin, begin + len(part) * interval, interval)
+            else:
+                values += [value for value in part if value == value]
+                times += [begin + i * interval for i, value in enumerate(part) if value == value]
         return times, values
 
     def age(self, hour: int) -> bool:
