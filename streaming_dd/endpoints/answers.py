@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any, Final
 
 from ..http_exchange import Send
 
 JSON: Final = "application/json"
 _DEPTH: Final = 12
+#: What is larger would be written with digits that readers of JSON refuse.
+_NUMBER_LIMIT: Final = 1e300
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +46,25 @@ def encode(content: object) -> bytes:
     """Return JSON, whatever the content: what JSON has no word for becomes text, what is no finite number null."""
     try:
         return json.dumps(content, allow_nan=False, default=str).encode()
-    except (TypeError, ValueError, RecursionError):
+    except Exception:  # noqa: BLE001 - the application's values may raise anything while they are read
         return json.dumps(_plain(content, 0)).encode()
 
 
 def _plain(content: Any, depth: int) -> object:
-    if content is None or isinstance(content, bool | int | str):
+    if content is None or isinstance(content, bool | str):
         return content
-    if isinstance(content, float):
-        return content if isfinite(content) else None
+    if isinstance(content, int | float):
+        return content if abs(content) < _NUMBER_LIMIT else None  # NaN is not
     if depth >= _DEPTH:  # or it contains itself
         return "..."
     if isinstance(content, Mapping):
-        return {str(key): _plain(value, depth + 1) for key, value in content.items()}
+        return {_text(key): _plain(value, depth + 1) for key, value in content.items()}
     if isinstance(content, list | tuple | set | frozenset):
         return [_plain(item, depth + 1) for item in content]
+    return _text(content)
+
+
+def _text(content: object) -> str:
     try:
         return str(content)
     except Exception:  # noqa: BLE001 - a broken __str__ of the application's
