@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ServerFailed as error:
         print(error, file=sys.stderr)
         return 1
-    except KeyboardInterrupt:  # before the servers run; afterwards _demo ends in order
+    except asyncio.CancelledError:  # stopped before the servers ran; afterwards _demo ends in order
         return 0
 
 
@@ -66,7 +66,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 async def _demo(ports: Ports, seconds: float | None) -> int:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    loop, starting = asyncio.get_running_loop(), asyncio.current_task()
+    assert starting is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, starting.cancel)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="reports-")))
         servers = Servers(ports, folder)

@@ -7,11 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import pytest
-from example_site import DEADLINE, ROOT
+from example_site import DEADLINE, ROOT, wait_until
 
 from examples.demo.ports import Ports, PortTaken, holder
 
@@ -63,8 +62,17 @@ def test_a_bounded_run_ends_well_when_everything_arrived(offset: int) -> None:
     assert "\x1b" not in run.stdout
 
 
-def test_ctrl_c_stops_everything(offset: int) -> None:
-    """Exit code 0, and no process of the demo is left."""
+@pytest.mark.parametrize(
+    ("number", "moment", "servers"),
+    [
+        (signal.SIGINT, "requests", 3),
+        (signal.SIGTERM, "requests", 3),
+        (signal.SIGTERM, "Making the database", 0),
+    ],
+    ids=["ctrl-c", "sigterm", "while it starts"],
+)
+def test_a_signal_stops_everything(offset: int, number: signal.Signals, moment: str, servers: int) -> None:
+    """Exit code 0, and no process of the demo is left, at whatever moment the signal comes."""
     process = subprocess.Popen(
         command("--port-offset", offset),
         cwd=ROOT,
@@ -75,22 +83,22 @@ def test_ctrl_c_stops_everything(offset: int) -> None:
     assert process.stdout is not None
     try:
         for line in process.stdout:
-            if line.startswith("requests"):
+            if line.startswith(moment):
                 break
+        wait_until(lambda: len(children_of(process.pid)) >= max(1, servers), "the processes of the demo")
         children = children_of(process.pid)
-        assert len(children) >= 3
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         rest = process.stdout.read()
         assert process.wait(DEADLINE) == 0, rest
-        assert "What arrived" in rest
+        assert "Traceback" not in rest
+        assert ("What arrived" in rest) == (servers > 0)
     finally:
         process.kill()
         process.wait()
         process.stdout.close()
-    deadline = time.monotonic() + DEADLINE
-    while alive := [child for child in children if os.path.exists(f"/proc/{child}")]:
-        assert time.monotonic() < deadline, f"left behind: {alive}"
-        time.sleep(0.05)
+    wait_until(
+        lambda: not any(os.path.exists(f"/proc/{child}") for child in children), f"{children} to be gone"
+    )
 
 
 def test_a_taken_port_is_named_with_its_holder_and_the_way_out(offset: int) -> None:
