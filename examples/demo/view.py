@@ -190,7 +190,7 @@ def task_rows(totals: Totals) -> list[TaskRow]:
     ]
 
 
-def slowest_routes(totals: Totals, limit: int = 3) -> list[tuple[str, float]]:
+def slowest_routes(totals: Totals, limit: int = 2) -> list[tuple[str, float]]:
     """Return the routes that were slowest to their first byte, with their p95 in milliseconds."""
     routes = totals.values(catalog.HTTP_TIME_TO_FIRST_BYTE, "route")
     times = [(route, totals.p95(catalog.HTTP_TIME_TO_FIRST_BYTE, route=route)) for route in routes]
