@@ -78,7 +78,7 @@ class Logs:
             if config.log_bridge:
                 excluded = ACCESS_LOGGERS if config.access_log else frozenset[str]()
                 self._bridge = Bridge(
-                    BridgeHandler(self._write_stdlib, excluded, self._level),
+                    BridgeHandler(self.write_record, excluded, self._level),
                     self._level,
                     access_log=config.access_log,
                     owns_console=config.log_stdout,
@@ -133,7 +133,8 @@ class Logs:
         if self._draining:
             self._wait_for_lines()
 
-    def _write_stdlib(self, record: logging.LogRecord) -> None:
+    def write_record(self, record: logging.LogRecord) -> None:
+        """Write the standard library's record."""
         try:
             line = self._renderer.from_stdlib(record)
         except Exception as error:  # noqa: BLE001 - as in emit

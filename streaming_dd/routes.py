@@ -1,6 +1,6 @@
 """From a request's scope to its route template: never a raw path.
 
-Starlette and FastAPI leave what they matched in the scope; Django's hook (streaming_dd.django.routing) notes the
+Starlette and FastAPI leave what they matched in the scope; Django's hook (streaming_dd.django.hooks) notes the
 resolver's route on the request's exchange; an app without routes is covered by configured patterns. State: the
 templates already found, bounded.
 """
@@ -21,7 +21,7 @@ _CACHE_LIMIT: Final = 2000
 _PLACEHOLDER = re.compile(r"\{([^{}:]+)(?::([a-z]+))?\}")
 _CONVERTERS: Final = {"path": ".*", "int": "[0-9]+", "uuid": "[0-9a-fA-F-]{36}"}
 #: Module of a framework -> the module of ours whose `install()` has the framework note its routes.
-_HOOKS: Final = {"django.core.handlers.asgi": "streaming_dd.django.routing"}
+_HOOKS: Final = {"django.core.handlers.asgi": "streaming_dd.django.hooks"}
 
 
 def install_hooks() -> None:

@@ -1,21 +1,17 @@
-"""Has Django tell the middleware the route that its resolver found, so that tags carry templates.
+"""The route that Django's resolver found, noted where the middleware around Django finds it. No state.
 
-`install()` puts two hooks on Django's handlers, which serve pure Django and Django mounted in Starlette alike,
-whatever is in INSTALLED_APPS; `uninstall()` takes them off. The route is relative to where Django is mounted.
-State: the original methods, `_originals`, while the hooks are on. docs/decisions/0065.
+The route is relative to where Django is mounted; streaming_dd.routes puts the mounts in front. docs/decisions/0065.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.conf.urls.i18n import is_language_prefix_patterns_used
-from django.core.handlers.asgi import ASGIHandler
-from django.core.handlers.base import BaseHandler
 from django.urls import Resolver404
 from django.utils.translation import get_language
 
@@ -23,33 +19,12 @@ from ..middleware import SCOPE_KEY
 from ..routes import UNMATCHED
 from .route_templates import template_of
 
-_HOOKED: Final[tuple[tuple[type, str], ...]] = (
-    (ASGIHandler, "create_request"),
-    (BaseHandler, "resolve_request"),
-)
-_originals: dict[tuple[type, str], Callable[..., Any]] = {}
 
+def notes_static_files(create_request: Callable[..., Any]) -> Callable[..., Any]:
+    """Hook `ASGIHandler.create_request`: note the one route of static files, or that there is none.
 
-def install() -> None:
-    """Hook Django's handlers; calling it again changes nothing."""
-    if _originals:
-        return
-    hooks = {"create_request": _notes_static_files, "resolve_request": _notes_route}
-    found = {(owner, name): getattr(owner, name) for owner, name in _HOOKED}  # before anything is changed
-    for (owner, name), original in found.items():
-        setattr(owner, name, hooks[name](original))
-    _originals.update(found)
-
-
-def uninstall() -> None:
-    """Put Django's own methods back."""
-    for (owner, name), original in _originals.items():
-        setattr(owner, name, original)
-    _originals.clear()
-
-
-def _notes_static_files(create_request: Callable[..., Any]) -> Callable[..., Any]:
-    """What no view answers is `unmatched`, or the one route of static files; a view's route replaces it later."""
+    A view's route replaces it later.
+    """
 
     @functools.wraps(create_request)
     def create_and_note(self: Any, scope: Any, body_file: Any) -> Any:
@@ -62,7 +37,9 @@ def _notes_static_files(create_request: Callable[..., Any]) -> Callable[..., Any
     return create_and_note
 
 
-def _notes_route(resolve_request: Callable[..., Any]) -> Callable[..., Any]:
+def notes_route(resolve_request: Callable[..., Any]) -> Callable[..., Any]:
+    """Hook `BaseHandler.resolve_request`: note the match's route; what does not match is `unmatched`."""
+
     @functools.wraps(resolve_request)
     def resolve_and_note(self: Any, request: Any) -> Any:
         scope = getattr(request, "scope", None)

@@ -22,7 +22,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from streaming_dd import DatadogMiddleware
-from streaming_dd.django import routing
+from streaming_dd.django import hooks
 
 Counted = Callable[[], dict[tuple[str, str], int]]
 
@@ -30,7 +30,7 @@ Counted = Callable[[], dict[tuple[str, str], int]]
 @pytest.fixture(autouse=True)
 def _hooks_off() -> Iterator[None]:
     yield
-    routing.uninstall()
+    hooks.uninstall()
 
 
 QUIET = {
@@ -154,11 +154,11 @@ def test_configured_patterns_name_what_djangos_middleware_answers(counted: Count
 def test_hooks_are_put_on_once_and_taken_off_whole() -> None:
     """Installing twice hooks once; uninstalling brings Django's own methods back."""
     before = ASGIHandler.create_request, BaseHandler.resolve_request
-    routing.install()
+    hooks.install()
     hooked = ASGIHandler.create_request, BaseHandler.resolve_request
-    routing.install()
+    hooks.install()
     assert (ASGIHandler.create_request, BaseHandler.resolve_request) == hooked != before
-    routing.uninstall()
+    hooks.uninstall()
     assert (ASGIHandler.create_request, BaseHandler.resolve_request) == before
 
 
@@ -191,7 +191,7 @@ def test_a_middleware_that_is_switched_off_leaves_django_alone(monkeypatch: pyte
 
 def test_without_the_middleware_the_hooks_do_nothing() -> None:
     """Django answers as ever where no request is observed."""
-    routing.install()
+    hooks.install()
 
     async def ask() -> int:
         transport = httpx.ASGITransport(get_asgi_application())
