@@ -9,8 +9,6 @@ from __future__ import annotations
 import heapq
 import os
 import platform
-import sys
-import threading
 import time
 from collections import Counter as Tally
 from collections import deque
@@ -161,18 +159,14 @@ class Stats:
             "service": config.service,
             "env": config.env,
             "version": config.version,
-            "python": platform.python_version(),
             "seen_since": iso(self._started),
             "uptime_seconds": round(time.time() - self._started, 1),
         }
 
     def _process(self) -> dict[str, object]:
+        """How late the loop is; the recorder's own section of this name adds memory, CPU, threads and files."""
         watch = self._recorder.part(Health).watch
         return {
-            "rss_bytes": _rss(),
-            "cpu_seconds": round(time.process_time(), 3),
-            "threads": threading.active_count(),
-            "open_files": _open_files(),
             "loop_lag_seconds": round(watch.lag(time.monotonic()), 4) if watch.loop is not None else None,
         }
 
@@ -270,20 +264,3 @@ def _durations(kinds: list[TaskKind]) -> dict[str, float | None]:
 def _recent(kinds: Iterable[TaskKind]) -> Iterator[float]:
     for kind in kinds:
         yield from kind.recent.copy()
-
-
-def _rss() -> int | None:
-    """Resident memory in bytes, where the system tells."""
-    try:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return None
-
-
-def _open_files() -> int | None:
-    folder = "/proc/self/fd" if sys.platform == "linux" else "/dev/fd"
-    try:
-        return len(os.listdir(folder))
-    except OSError:
-        return None
