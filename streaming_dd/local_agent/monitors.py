@@ -27,7 +27,8 @@ from ..query_language import (
     parse_monitor,
     walk,
 )
-from . import announce, slos
+from . import announce
+from . import slos as objectives
 from .composites import common_groups, composed, member_state
 from .lines import Group, Value
 from .monitor_rules import NEW_GROUP_DELAY, State, cadence, check_state, level, missing_data, retention
@@ -36,6 +37,14 @@ from .monitor_values import check_runs, event_values, metric_values
 from .records import Records
 from .store import Store
 
+NUMBERS = (
+    "evaluation_delay",
+    "new_group_delay",
+    "no_data_timeframe",
+    "renotify_interval",
+    "renotify_occurrences",
+    "timeout_h",
+)
 SYMBOL = re.compile(r"\$\{(monitor|slo):([a-z0-9-]+)\}")
 
 
@@ -55,13 +64,17 @@ class Monitors:
     ) -> None:
         self.store = store
         self.records = records
-        self.slos: dict[str, Json] = dict(slos or {})
+        self.slos: dict[str, Json] = {}
+        self.problems: list[str] = []
+        """What is wrong with SLOs that cannot be used."""
         self.strict_cadence = strict_cadence
         self.on_transition = on_transition
         self.on_notification = on_notification
         self.transitions: deque[Transition] = deque(maxlen=1_000)
         self.notifications: deque[Notification] = deque(maxlen=500)
         self.monitors: dict[str, Monitor] = {}
+        for name, document in (slos or {}).items():
+            self._add_slo(name, document)
         for name, document in (monitors or {}).items():
             self.add(name, document)
 
@@ -74,6 +87,14 @@ class Monitors:
             monitor.problem = str(error)
         self.monitors[name] = monitor
         return monitor
+
+    def _add_slo(self, name: str, document: Json) -> None:
+        try:
+            objectives.check(document)
+        except QueryError as error:
+            self.problems.append(f"SLO {name}: {error}")
+        else:
+            self.slos[name] = document
 
     def find(self, reference: str) -> Monitor | None:
         """Return the monitor that a symbol `${monitor:name}` or an id names."""
@@ -91,9 +112,9 @@ class Monitors:
             return self.slos.get(found[2])
         return next((each for each in self.slos.values() if str(each.get("id")) == reference), None)
 
-    def slo_status(self, name: str, now: float, timeframe: str = "7d") -> slos.Status:
+    def slo_status(self, name: str, now: float, timeframe: str = "7d") -> objectives.Status:
         """Return how an SLO stands; raises KeyError for one that does not exist."""
-        return slos.status(self.slos[name], self.store, self.uptime, now, timeframe)
+        return objectives.status(self.slos[name], self.store, self.uptime, now, timeframe)
 
     def uptime(self, reference: str, start: float, end: float) -> Value:
         """Return the percentage of a range in which a monitor was evaluated and not in Alert."""
@@ -190,7 +211,7 @@ class Monitors:
                 slo = self.slo(monitor.query.slo_id)
                 if slo is None:
                     raise QueryError(f"there is no SLO {monitor.query.slo_id}", "", 0)
-                return [({}, slos.alert_value(monitor.query, slo, self.store, self.uptime, now))]
+                return [({}, objectives.alert_value(monitor.query, slo, self.store, self.uptime, now))]
         return []
 
     def _without_value(self, monitor: Monitor, state: GroupState, now: float) -> Reading:
@@ -211,21 +232,18 @@ class Monitors:
     def _checks(
         self, monitor: Monitor, query: ServiceCheckMonitor, now: float
     ) -> Iterator[tuple[GroupState, Reading]]:
+        policy = missing_data(query, monitor.options, monitor.window)
         for group, runs in check_runs(query, self.store):
             key = frozenset(group.items())
             state = monitor.groups.setdefault(key, GroupState(group, first_seen=now, since=now))
-            if runs[-1].timestamp > state.last_seen:
-                state.last_seen = runs[-1].timestamp
+            state.last_seen = runs[-1].timestamp
             state.check_message = runs[-1].message
+            silent = now - state.last_seen
+            if policy.policy == "no data" and silent >= policy.after:
+                yield state, Reading(now, None, "No Data", f"no run for {silent:.0f} s: {policy.rule}")
+                continue
             after, rule = check_state([run.status for run in runs], monitor.thresholds, state.state)
             yield state, Reading(now, None, after, rule)
-        for state in monitor.groups.values():
-            policy = missing_data(query, monitor.options, monitor.window)
-            if policy.policy == "no data" and now - state.last_seen >= policy.after:
-                yield (
-                    state,
-                    Reading(now, None, "No Data", f"no run for {now - state.last_seen:.0f} s: {policy.rule}"),
-                )
 
     def _composite(
         self, monitor: Monitor, query: CompositeMonitor, now: float
@@ -241,10 +259,8 @@ class Monitors:
             state = monitor.groups.setdefault(frozenset(group.items()), GroupState(group, now, since=now))
             rule = ", ".join(f"{id} is {found}" for id, found in states.items())
             if after == "No Data" and not monitor.options.get("notify_no_data"):
-                after, rule = (
-                    (state.state if state.state != "Skipped" else "OK"),
-                    f"{rule}: the last status stays",
-                )
+                after = "OK" if state.state == "Skipped" else state.state
+                rule = f"{rule}: the last status stays"
             state.last_seen = now
             yield state, Reading(now, None, after, rule)
 
@@ -298,14 +314,26 @@ def _too_new(monitor: Monitor, state: GroupState, now: float) -> str:
 
 def read_query(document: Json) -> MonitorQuery:
     """Parse a monitor's query. Raises QueryError."""
-    query, type = document.get("query"), document.get("type")
+    query, type, options = document.get("query"), document.get("type"), document.get("options", {})
     if not isinstance(query, str) or not isinstance(type, str):
-        raise QueryError("a monitor needs the texts 'type' and 'query'", "", 0)
+        raise QueryError("a monitor needs the texts 'type' and 'query'")
+    if not isinstance(options, dict) or not isinstance(options.get("thresholds", {}), dict):
+        raise QueryError("'options' and 'options.thresholds' must be JSON objects")
+    numbers = {name: options.get(name) for name in NUMBERS} | options.get("thresholds", {})
+    for name, value in numbers.items():
+        if value is not None and (not isinstance(value, int | float) or isinstance(value, bool)):
+            raise QueryError(f"{name!r} must be a number, not {value!r}")
+    for name in ("notify_by", "renotify_statuses"):
+        value = options.get(name)
+        if value is not None and not (
+            isinstance(value, list) and all(isinstance(each, str) for each in value)
+        ):
+            raise QueryError(f"{name!r} must be a list of texts, not {value!r}")
     return parse_monitor(query, type)
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Json], list[str]]:
-    """Read a folder of JSON files by name, and what is wrong with those that cannot be read."""
+    """Return the JSON objects of a folder by name, and what is wrong with the files that hold none."""
     found: dict[str, Json] = {}
     problems = []
     for file in sorted(folder.glob("*.json")):
@@ -324,8 +352,9 @@ def read_folder(folder: Path) -> tuple[dict[str, Json], list[str]]:
 def load(directory: Path, store: Store, records: Records, **options: Any) -> tuple[Monitors, list[str]]:
     """Read `monitors/` and `slos/` below a directory; return the monitors and what could not be read."""
     monitors, wrong = read_folder(directory / "monitors")
-    objectives, also_wrong = read_folder(directory / "slos")
-    return Monitors(store, records, monitors=monitors, slos=objectives, **options), wrong + also_wrong
+    slos, also_wrong = read_folder(directory / "slos")
+    found = Monitors(store, records, monitors=monitors, slos=slos, **options)
+    return found, wrong + also_wrong + found.problems
 
 
 def states(monitors: Iterable[Monitor]) -> dict[State, int]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import QueryError
 from ..query_language import Duration, SloMonitor, parse_formula, parse_query
 from .evaluate import Evaluation
 from .lines import FINEST, Grid, Value
@@ -30,6 +31,38 @@ class Status:
     budget: Value
     covered: float
     timeframe: str
+
+
+def check(slo: Json) -> None:
+    """Refuse an SLO that cannot be evaluated. Raises QueryError with what is wrong."""
+    try:
+        for threshold in slo["thresholds"]:
+            float(threshold["target"])
+            str(threshold["timeframe"])
+        if slo["type"] == "metric":
+            for part in ("numerator", "denominator"):
+                parse_query(slo["query"][part])
+        elif slo["type"] == "time_slice":
+            spec = slo["sli_specification"]["time_slice"]
+            float(spec["threshold"])
+            COMPARATORS[spec["comparator"]]
+            int(spec.get("query_interval_seconds", 300))
+            parse_formula(spec["query"]["formulas"][0]["formula"])
+            for query in spec["query"]["queries"]:
+                str(query["name"])
+                parse_query(query["query"])
+        elif slo["type"] != "monitor" or not isinstance(slo["monitor_ids"], list):
+            raise QueryError(
+                f"type {slo['type']!r} is none of metric, monitor with 'monitor_ids', time_slice"
+            )
+        if not slo["thresholds"]:
+            raise QueryError("'thresholds' is empty")
+    except (KeyError, IndexError) as error:
+        raise QueryError(f"the field {error} is missing or unknown") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, QueryError):
+            raise
+        raise QueryError(f"a field has the wrong type: {error}") from None
 
 
 def status(slo: Json, store: Store, uptime: Uptime, now: float, timeframe: str) -> Status:
