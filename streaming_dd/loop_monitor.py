@@ -210,6 +210,7 @@ class LoopMonitor:
         if not loop.is_running():
             watched.paused = True
             return
+        beat = watched.beats  # first: the loop may run on while the rest is looked up
         steps = watched.meter.stepping
         step = now - steps.since if steps is not None else 0.0
         overdue = now - watched.due if not watched.paused else 0.0
@@ -228,8 +229,8 @@ class LoopMonitor:
         else:
             steps = None  # another step began while the stack was taken
         held = max(step if steps is not None else 0.0, overdue)
-        if held >= self.limit and watched.reported != watched.beats:
-            watched.reported = watched.beats
+        if held >= self.limit and watched.reported != beat:
+            watched.reported = beat
             location = STOOD_STILL if stood_still else place.location
             self._report(watched, held, location, str(place), frame, steps)
 

@@ -226,8 +226,8 @@ class TaskRun:
 
     def guard(self, coroutine: Any, gone: Callable[[], None]) -> None:
         """End the run as cancelled, and call `gone`, if `coroutine` ends without ever having been stepped."""
-        self._gone = gone
         self._guard = weakref.ref(coroutine, lambda _: self.end_unstarted())
+        self._gone = gone  # last: the flush may ask in between
 
     def end_unstarted(self) -> None:
         """End a run that was cancelled before its first step: its coroutine is closed or gone, its code never ran.

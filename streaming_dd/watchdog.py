@@ -108,9 +108,10 @@ class Watchdog:
     # --- stalls ---------------------------------------------------------------------------------------------
 
     def _check(self, run: TaskRun, now: float, limit: float) -> None:
-        if run.stall is not None:
-            if self._moves(run, run.stall):
-                self._moved(run, f"moves again after {max(now - run.stall.since, 0):.1f} s")
+        stall = run.stall  # which the loop's thread takes away when the run ends
+        if stall is not None:
+            if self._moves(run, stall):
+                self._moved(run, f"moves again after {max(now - stall.since, 0):.1f} s")
             return
         assert run.started is not None
         age = now - run.started
