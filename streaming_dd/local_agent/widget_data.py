@@ -61,9 +61,8 @@ def chart(
 ) -> Chart:
     """Evaluate a request over time."""
     queries, formulas = parts(request)
-    steps = [
-        node.rollup.seconds for each in queries.values() for node in _metric_queries(each) if node.rollup
-    ]
+    asked = [*queries.values(), *(expression for _, expression in formulas)]
+    steps = [node.rollup.seconds for each in asked for node in _metric_queries(each) if node.rollup]
     wanted = max((each for each in steps if each), default=step)
     on = grid(start, end, wanted)
     evaluation = Evaluation(store, variables, queries)
