@@ -248,6 +248,8 @@ class HttpExchange:
             clients.came(self)
         if self.span is not None:
             seen.tracing.rename_to_stream(self.span)
+            if not self.own_span:
+                tracing.complete_when_sent(self.span, self.complete_span)
         StreamWatch.of_loop(seen).add(self)
 
     # --- spans ------------------------------------------------------------------------------------------------
@@ -363,7 +365,7 @@ class HttpExchange:
     def _close_span(self, error: BaseException | None) -> None:
         span = self.span
         if self.stream is not None:
-            self._tag_stream(span, self.stream)
+            self._tag_stream(span, self.stream, self.result)
         if not self.own_span:
             return
         if "datadog" in self.scope:
@@ -379,15 +381,40 @@ class HttpExchange:
             span.error = 1
         span.finish()
 
-    def _tag_stream(self, span: Any, stream: OpenStream) -> None:
-        span.set_tag("stream.outcome", self.result)
+    def complete_span(self, span: Any) -> None:
+        """Give a stream's span that ddtrace made its true end. Called when it is sent: mostly before our own close(),
+        because ddtrace's middleware is further in, and finishes it first.
+        """
+        if self.stream is None:
+            return
+        outcome = self.result if self.ended else self._judge_by_name(span.get_tag("error.type") or "")
+        self._tag_stream(span, self.stream, outcome)
+        span.set_tag(
+            "http.status_code", str(self.status)
+        )  # of the wire; ddtrace makes it 500 if the body fails
+        if (
+            outcome != "error"
+        ):  # ddtrace reports a client that left, or a shutdown, as a failure of the server
+            tracing.clear_error(span)
+
+    def _judge_by_name(self, error: str) -> StreamOutcome:
+        """The outcome, told by an exception's qualified name; empty for none."""
+        name = error.rpartition(".")[2]
+        if not name:
+            return self._judge(None)
+        if self.gone or name == "ClientDisconnect":
+            return "client_disconnect"
+        if name in ("CancelledError", "GeneratorExit"):
+            return "server_shutdown" if self._seen.stopping else "client_disconnect"
+        return "error"
+
+    def _tag_stream(self, span: Any, stream: OpenStream, outcome: StreamOutcome) -> None:
+        span.set_tag("stream.outcome", outcome)
         span.set_metric("stream.events", stream.events)
         span.set_metric("stream.bytes", stream.bytes)
         span.set_metric("stream.gap_ms", stream.gap * _MS)
         if self.first_byte:
             span.set_metric("stream.first_event_ms", (self.first_byte - self.started) * _MS)
-        if not self.own_span and self.result == "client_disconnect":
-            span.error = 0  # ddtrace reports a client that left as a failure of the server
 
     def _url(self) -> str:
         """The URL without its query string, which may hold secrets."""

@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 import traceback
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, cast
@@ -33,6 +34,8 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _tracer: Any = None
 #: What takes finished spans in place of the agent, while a test captures.
 _taken_by: list[Callable[[Sequence[Any]], None]] = []
+#: Spans of ddtrace's own integrations, and what completes them when they are sent.
+_completed_by: weakref.WeakKeyDictionary[Any, weakref.WeakMethod[Any]] = weakref.WeakKeyDictionary()
 
 
 def correlation() -> tuple[str, str]:
@@ -195,6 +198,23 @@ def set_error(span: Any, error: BaseException) -> None:
     span.set_tag("error.type", kind)
     span.set_tag("error.message", message)
     span.set_tag("error.stack", stack)
+
+
+def clear_error(span: Any) -> None:
+    """Take back what made a span an error."""
+    span.error = 0
+    for key in ("error.type", "error.message", "error.stack"):
+        span.remove_tag(key)
+
+
+def complete_when_sent(span: Any, complete: Callable[[Any], None]) -> None:
+    """Have `complete` (a bound method, held weakly) called with a span of ddtrace's own when it is on its way out."""
+    processors = _processors(_tracer)
+    if processors is None:
+        return
+    if not any(isinstance(item, _Completion) for item in processors):
+        processors.insert(0, _Completion())
+    _completed_by[span] = weakref.WeakMethod(complete)
 
 
 def describe_error(error: BaseException) -> tuple[str, str, str]:
@@ -455,6 +475,19 @@ def moved() -> Iterator[None]:
         if address and tracer.agent_trace_url != address:
             tracer._agent_url = address
             _renew_exporter(tracer)
+
+
+class _Completion:
+    """One of ddtrace's trace filters: spans may still be changed there, although they are finished."""
+
+    def process_trace(self, trace: Sequence[Any]) -> Sequence[Any]:
+        """Complete the spans that somebody waits for."""
+        if _completed_by:
+            for span in trace:
+                complete = _completed_by.pop(span, None)
+                if complete is not None and (method := complete()) is not None:
+                    method(span)
+        return trace
 
 
 class _Tap:

@@ -48,6 +48,14 @@ async def stream(request):
     return StreamingResponse(events(), media_type="text/event-stream")
 
 
+async def broken(request):
+    async def events():
+        yield render_event("first", {})
+        raise ValueError("the source is broken")
+
+    return StreamingResponse(events(), media_type="text/event-stream")
+
+
 class Polling(StreamingResponse):
     """A response that listens to nobody: whether the client is there is asked by the generator alone."""
 
@@ -88,6 +96,7 @@ app = Starlette(
         Route("/pid", process_id),
         Route("/start/{app}/{model}/{id}", start),
         Route("/stream/{app}/{model}/{id}", stream),
+        Route("/broken", broken),
         Route("/polled", polled),
         Route("/left", left),
         Route("/echo", echo, methods=["POST"]),
