@@ -389,12 +389,9 @@ class HttpExchange:
             return
         outcome = self.result if self.ended else self._judge_by_name(span.get_tag("error.type") or "")
         self._tag_stream(span, self.stream, outcome)
-        span.set_tag(
-            "http.status_code", str(self.status)
-        )  # of the wire; ddtrace makes it 500 if the body fails
-        if (
-            outcome != "error"
-        ):  # ddtrace reports a client that left, or a shutdown, as a failure of the server
+        # ddtrace calls a client that left, or a shutdown, a failure of the server, and makes the status 500.
+        span.set_tag("http.status_code", str(self.status))
+        if outcome != "error":
             tracing.clear_error(span)
 
     def _judge_by_name(self, error: str) -> StreamOutcome:
