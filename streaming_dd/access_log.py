@@ -63,6 +63,7 @@ class AccessLog:
         if ids is not None:
             trace = f'"dd.trace_id":"{tracing.format_trace_id(ids[0])}","dd.span_id":"{ids[1]}",'
         count = "" if stream is None else f',"stream.events":{stream.events}'
+        level = "ERROR" if status >= 500 or result == "error" else "INFO"
         members = (
             f'"message":"{cell.method} {path} {status}",{trace}"http.url":"{path}",'
             f'"http.useragent":"{agent}","network.client.ip":"{client[0] if client else ""}",'

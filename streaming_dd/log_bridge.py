@@ -9,6 +9,7 @@ import inspect
 import logging
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Any, Final
 
 #: Servers' access lines: ours say the same, as JSON with a trace id.
@@ -26,7 +27,7 @@ class BridgeHandler(logging.Handler):
         self._write = write
         self._excluded = excluded
 
-    def handle(self, record: logging.LogRecord) -> bool:  # type: ignore[override]
+    def handle(self, record: logging.LogRecord) -> bool:
         if _SEEN in record.__dict__ or record.name in self._excluded or _came_from_loguru(record):
             return False
         record.__dict__[_SEEN] = True
@@ -130,9 +131,9 @@ def _came_from_loguru(record: logging.LogRecord) -> bool:
     """Tell whether loguru made this record for a sink that is a logging handler: it was written already."""
     if not isinstance(record.__dict__.get("extra"), dict):
         return False
-    frame = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         if frame.f_globals.get("__name__") == "loguru._simple_sinks":
             return True
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return False

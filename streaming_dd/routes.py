@@ -46,6 +46,11 @@ def compile_pattern(template: str) -> re.Pattern[str]:
     return re.compile("".join(parts))
 
 
+def without_converters(template: str) -> str:
+    """Return the template with `{id}` for `{id:int}`: how a part is parsed does not belong in a tag."""
+    return _PLACEHOLDER.sub(r"{\1}", template)
+
+
 def path_matcher(patterns: Iterable[str]) -> Callable[[str], object] | None:
     """Return a test whether a path is one of `patterns` (`*` matches any text), or None without patterns."""
     expressions = [fnmatch.translate(pattern) for pattern in patterns]
@@ -57,7 +62,7 @@ class Routes:
 
     def __init__(self, app: Any, patterns: Iterable[str] = ()) -> None:
         self._app = app
-        self._patterns = [(compile_pattern(pattern), pattern) for pattern in patterns]
+        self._patterns = [(compile_pattern(pattern), without_converters(pattern)) for pattern in patterns]
         self._templates: dict[tuple[int | str, str], str] = {}
         self._leaves: dict[int, str] = {}
         self._kept: list[Any] = []
@@ -91,10 +96,11 @@ class Routes:
         if now_under == root_path:
             found = getattr(route, "path", None)
             if found is not None and not hasattr(route, "routes"):
+                template = without_converters(str(found))
                 if len(self._leaves) < _CACHE_LIMIT:
-                    self._leaves[id(route)] = str(found)
+                    self._leaves[id(route)] = template
                     self._kept.append(route)  # so that no other route gets its id
-                return str(found)
+                return template
         key = (id(route), now_under)
         template = self._templates.get(key)
         if template is None:
@@ -130,11 +136,13 @@ class Routes:
         return UNMATCHED
 
     def _walk(self, path: str, root_path: str, scope: dict[str, Any]) -> str | None:
-        return _walk(_routes_of(self._app), self._first_scope(path, root_path, scope), "", leaf=True)
+        found = _walk(_routes_of(self._app), self._first_scope(path, root_path, scope), "", leaf=True)
+        return without_converters(found) if found is not None else None
 
     def _mounts(self, scope: dict[str, Any], path: str, root_path: str) -> str:
         """The templates of the mounts that led to where the request was handled."""
-        return _walk(_routes_of(self._app), self._first_scope(path, root_path, scope), "", leaf=False) or ""
+        found = _walk(_routes_of(self._app), self._first_scope(path, root_path, scope), "", leaf=False)
+        return without_converters(found) if found is not None else ""
 
     @staticmethod
     def _first_scope(path: str, root_path: str, scope: dict[str, Any]) -> dict[str, Any]:

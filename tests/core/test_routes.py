@@ -74,7 +74,7 @@ CASES = [
     (starlette, "/a/7", "/a/{id}"),
     (starlette, "/b/7", "/b/{id}"),
     (starlette, "/post", "/post"),
-    (starlette, "/sub/acme/item/3", "/sub/{tenant}/item/{id:int}"),
+    (starlette, "/sub/acme/item/3", "/sub/{tenant}/item/{id}"),
     (starlette, "/sub/acme/inner/deep/x", "/sub/{tenant}/inner/deep/{name}"),
     (starlette, "/sub/acme/nothing", "unmatched"),
     (starlette, "/static/app.css", "/static/{path}"),
@@ -107,7 +107,7 @@ def test_the_template_of_a_request(
 
     asyncio.run(twice())
     samples = flush().samples("streaming.http.requests")
-    assert {tags["route"] for _, tags in samples} == {template.replace(":int", ":int")}
+    assert {tags["route"] for _, tags in samples} == {template}
     assert sum(float(value) for value, _ in samples) == 2
 
 
@@ -148,8 +148,8 @@ def test_an_app_without_routes_is_covered_by_patterns(
 
     asyncio.run(main())
     sender = flush()
-    assert sender.total("streaming.streams.opened", route="/stream/{app}/{model}/{id:int}") == 1
-    assert sender.total("streaming.streams.opened", route="/files/{rest:path}") == 1
+    assert sender.total("streaming.streams.opened", route="/stream/{app}/{model}/{id}") == 1
+    assert sender.total("streaming.streams.opened", route="/files/{rest}") == 1
     assert sender.total("streaming.streams.opened", route="unmatched") == 2
 
 
