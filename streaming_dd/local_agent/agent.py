@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import sqlite3
 import threading
 import time
 from collections import deque
@@ -18,7 +19,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-import uvicorn
 from starlette.routing import BaseRoute
 
 from ..errors import LocalAgentError
@@ -26,6 +26,7 @@ from . import explorer, intake, logs
 from .aggregate import Aggregator
 from .api import make_app
 from .contexts import Summary
+from .http_server import serving
 from .live import Live
 from .persistence import SeriesFile
 from .received import Received
@@ -94,6 +95,7 @@ class LocalAgent:
         self._rates = Rates(clock)
         self._series_file: SeriesFile | None = None
         self._sockets: dict[str, socket.socket] = {}
+        self._bound = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
 
@@ -122,42 +124,69 @@ class LocalAgent:
         finally:
             self.stop()
             thread.join(STOP_TIMEOUT)
+            if thread.is_alive():
+                logger.warning("the local agent did not stop within %g s", STOP_TIMEOUT)
         if failure:
             raise failure[0]
 
     def bind(self) -> None:
-        """Bind every socket, so that ports are known; raise `LocalAgentError` for what is taken."""
-        settings, host = self.settings, self.settings.host
+        """Open the records and bind every socket, so that ports are known; `LocalAgentError` for what is taken."""
+        settings = self.settings
         self.records = Records(settings.persist, max_spans=settings.max_spans, max_logs=settings.max_logs)
-        if settings.persist is not None:
+        self._bound = True
+        try:
+            if settings.persist is not None:
+                self._load(settings.persist)
+            self._bind_ports()
+            for name, kind in (
+                ("dogstatsd_socket", socket.SOCK_DGRAM),
+                ("dogstatsd_stream_socket", socket.SOCK_STREAM),
+                ("trace_socket", socket.SOCK_STREAM),
+            ):
+                if path := getattr(settings, name):
+                    self._sockets[name] = intake.bind_unix(path, kind, name)
+        except LocalAgentError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close what `bind` opened, for an agent that is not going to serve."""
+        self._bound = False
+        self.records.close()
+        for tail in self._tails:
+            tail.close()
+        for name, sock in self._sockets.items():
+            sock.close()
+            if path := getattr(self.settings, name, None):
+                Path(path).unlink(missing_ok=True)
+        self._sockets.clear()
+
+    def _load(self, path: str) -> None:
+        """Fill the stores with what an earlier run left in the file."""
+        try:
             self._series_file = SeriesFile(self.store, self.records)
             self._series_file.load()
             for log in explorer.task_logs(self.records):
                 self.tasks.add_log(log)
-        try:
-            if settings.dogstatsd_port is not None:
-                sock = self._sockets["dogstatsd"] = intake.bind_udp(host, settings.dogstatsd_port)
-                self.dogstatsd_port = sock.getsockname()[1]
-            for name, purpose in (("trace", "traces"), ("logs", "logs"), ("page", "the page")):
-                port = getattr(settings, f"{name}_port")
-                if port is not None:
-                    sock = self._sockets[name] = intake.bind_tcp(host, port, purpose)
-                    setattr(self, f"{name}_port", sock.getsockname()[1])
-            for name, path, kind in (
-                ("dogstatsd_socket", settings.dogstatsd_socket, socket.SOCK_DGRAM),
-                ("dogstatsd_stream_socket", settings.dogstatsd_stream_socket, socket.SOCK_STREAM),
-                ("trace_socket", settings.trace_socket, socket.SOCK_STREAM),
-            ):
-                if path is not None:
-                    self._sockets[name] = intake.bind_unix(path, kind, name)
-        except LocalAgentError:
-            self._close_sockets()
-            self.records.close()
-            raise
+        except (sqlite3.Error, ValueError) as error:
+            raise LocalAgentError(
+                f"--persist {path}: {error}. Delete the file, or choose another."
+            ) from error
+
+    def _bind_ports(self) -> None:
+        settings, host = self.settings, self.settings.host
+        if settings.dogstatsd_port is not None:
+            sock = self._sockets["dogstatsd"] = intake.bind_udp(host, settings.dogstatsd_port)
+            self.dogstatsd_port = sock.getsockname()[1]
+        for name, purpose in (("trace", "traces"), ("logs", "logs"), ("page", "the page")):
+            port = getattr(settings, f"{name}_port")
+            if port is not None:
+                sock = self._sockets[name] = intake.bind_tcp(host, port, purpose)
+                setattr(self, f"{name}_port", sock.getsockname()[1])
 
     async def serve(self, *, on_ready: Callable[[], None] | None = None) -> None:
         """Serve until `stop` is called or the task is cancelled."""
-        if not self._sockets:
+        if not self._bound:
             self.bind()
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
@@ -220,10 +249,7 @@ class LocalAgent:
         self.trace_metrics.flush(everything=True)
         if self._series_file is not None:
             self._series_file.save()
-        self.records.close()
-        for tail in self._tails:
-            tail.close()
-        self._close_sockets()
+        self.close()
         self._loop = None
 
     def rates(self) -> dict[str, float]:
@@ -272,9 +298,9 @@ class LocalAgent:
         if trace_sockets:
             self.trace_api.statsd_port = self.dogstatsd_port
             self.trace_api.page_port = self.page_port
-            await stack.enter_async_context(_http(self.trace_api, trace_sockets))
+            await stack.enter_async_context(serving(self.trace_api, trace_sockets))
         if sock := self._sockets.get("page"):
-            await stack.enter_async_context(_http(make_app(self), [sock]))
+            await stack.enter_async_context(serving(make_app(self), [sock]))
             stack.callback(self.live.close)
 
     def _line_protocol(self) -> asyncio.Protocol:
@@ -330,13 +356,6 @@ class LocalAgent:
             **{name: count["rows"] + count["dropped"] for name, count in counts.items()},
         }
 
-    def _close_sockets(self) -> None:
-        for name, sock in self._sockets.items():
-            sock.close()
-            if path := getattr(self.settings, name, None):
-                Path(path).unlink(missing_ok=True)
-        self._sockets.clear()
-
 
 class Rates:
     """How much came in per second, over the last five looks (a second apart)."""
@@ -359,52 +378,3 @@ class Rates:
         self.per_second = {
             name: (total - before[name]) / elapsed if now > then else 0.0 for name, total in totals.items()
         }
-
-
-class _Server(uvicorn.Server):
-    """uvicorn on sockets that are bound already; signals stay with whoever runs the agent."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ready = asyncio.Event()
-        self.end = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def main_loop(self) -> None:
-        """Wait for the end; uvicorn's own loop wakes ten times a second to look at the time."""
-        self.ready.set()
-        await self.end.wait()
-
-
-@contextlib.asynccontextmanager
-async def _http(app: Any, sockets: list[socket.socket]) -> Any:
-    """Serve an ASGI app on `sockets` inside the block."""
-    config = uvicorn.Config(
-        app,
-        loop="none",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        date_header=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=60,
-        timeout_graceful_shutdown=1,
-    )
-    server = _Server(config)
-    task = asyncio.create_task(server.serve(sockets))
-    ready = asyncio.create_task(server.ready.wait())
-    await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
-    try:
-        if task.done():
-            await task
-        yield
-    finally:
-        ready.cancel()
-        server.end.set()
-        await task

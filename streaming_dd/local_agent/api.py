@@ -74,6 +74,8 @@ def make_app(agent: LocalAgent) -> Starlette:
     ]
     if not agent.settings.headless and (PAGE / "index.html").exists():
         routes += [Mount("/page", StaticFiles(directory=PAGE)), Route("/{view:path}", _page)]
+    else:
+        routes.append(Route("/", _no_page))
     hosts = agent.settings.allowed_hosts
     if agent.settings.host in ("0.0.0.0", "::"):
         hosts = ("*",)
@@ -285,6 +287,15 @@ def _run(run: Any) -> dict[str, Any]:
 async def _page(request: Request) -> Response:
     """Answer every view's address with the one page, which reads it."""
     return FileResponse(PAGE / "index.html")
+
+
+async def _no_page(request: Request) -> Response:
+    return JSON(
+        {
+            "page": None,
+            "api": [f"/api/{name}" for name in ("overview", "health", "metrics", "traces", "logs")],
+        }
+    )
 
 
 async def _live(agent: LocalAgent, request: Request) -> Response:

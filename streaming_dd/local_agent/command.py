@@ -51,7 +51,7 @@ def add_parser(subparsers: Any) -> None:
     )
     add("--config", metavar="DIRECTORY", help="datadog.yaml and conf.d to read (dd-agent, if it is there)")
     add("--persist", metavar="FILE", help="keep what is received in this SQLite file, over restarts")
-    add("--max-series", type=int, metavar="N", help="series to keep in memory (5000)")
+    add("--max-series", type=int, metavar="N", help="series to keep in memory (10000)")
     add("--headless", action="store_true", help="the API only, no page: for CI")
     add("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     parser.set_defaults(handler=run)

@@ -188,6 +188,9 @@ def _bind(sock: socket.socket, host: str, port: int, purpose: str, protocol: str
     sock.setblocking(False)
     try:
         sock.bind((host, port))
+    except OverflowError:
+        sock.close()
+        raise LocalAgentError(f"{purpose}: there is no port {port}; write one from 0 to 65535.") from None
     except OSError as error:
         sock.close()
         raise LocalAgentError(_why_not(host, port, purpose, protocol, error)) from error

@@ -15,20 +15,24 @@ from .aggregate import Malformed
 from .dogstatsd import Event, Sample, ServiceCheck
 from .traces import Span
 
+MAX_SAMPLES = 100_000
+MAX_KEPT = 20_000
+"""Spans, logs, events and checks: some 2 KB each."""
+
 
 class Received:
-    """Bounded lists of what came in, oldest first; the oldest go when there are `limit` of a kind."""
+    """Bounded lists of what came in, oldest first; the oldest go when there are too many of a kind."""
 
-    def __init__(self, limit: int = 100_000, *, keep_raw: bool = False) -> None:
+    def __init__(self, *, keep_raw: bool = False) -> None:
         self.keep_raw = keep_raw
         self._changed = threading.Condition()
         self._batches = 0
-        self._metrics: deque[Sample] = deque(maxlen=limit)
-        self._datagrams: deque[bytes] = deque(maxlen=limit)
-        self._spans: deque[Span] = deque(maxlen=limit)
-        self._logs: deque[dict[str, Any]] = deque(maxlen=limit)
-        self._events: deque[Event] = deque(maxlen=limit)
-        self._service_checks: deque[ServiceCheck] = deque(maxlen=limit)
+        self._metrics: deque[Sample] = deque(maxlen=MAX_SAMPLES)
+        self._datagrams: deque[bytes] = deque(maxlen=MAX_SAMPLES)
+        self._spans: deque[Span] = deque(maxlen=MAX_KEPT)
+        self._logs: deque[dict[str, Any]] = deque(maxlen=MAX_KEPT)
+        self._events: deque[Event] = deque(maxlen=MAX_KEPT)
+        self._service_checks: deque[ServiceCheck] = deque(maxlen=MAX_KEPT)
         self._malformed: deque[Malformed] = deque(maxlen=1_000)
 
     @property

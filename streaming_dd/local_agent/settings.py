@@ -37,7 +37,7 @@ class Settings:
     log_sources: tuple[LogSource, ...] = ()
     """Files to follow, and what to say of the lines that come in over TCP."""
 
-    max_series: int = 5_000
+    max_series: int = 10_000
     max_spans: int = 50_000
     max_logs: int = 100_000
     persist: str | None = None

@@ -46,6 +46,8 @@ KEEP_HOURS = 24
 SKETCH_FINE = 15 * 60
 """Seconds after which a distribution's buckets are merged to whole minutes."""
 
+AGED_AT_ONCE = 500
+"""Series that are shrunk per call of `age`: 20 ms, so that the intake is not held up."""
 MAX_EVENTS = 1_000
 MAX_RUNS = 200
 
@@ -163,17 +165,12 @@ class Recorded:
                 times += [begin + i * interval for i, value in enumerate(part) if value == value]
         return times, values
 
-    def age(self, hour: int) -> bool:
-        """Shrink what is older than `FINE_HOURS` before `hour`, drop what is older than `KEEP_HOURS`.
-
-        Return whether something was shrunk.
-        """
-        aged = [h for h in self.fine if h < hour - FINE_HOURS]
-        for old in aged:
+    def age(self, hour: int) -> None:
+        """Shrink what is older than `FINE_HOURS` before `hour`, drop what is older than `KEEP_HOURS`."""
+        for old in [h for h in self.fine if h < hour - FINE_HOURS]:
             self.coarse[old] = _coarsen(self.fine.pop(old), self.kind)
         for old in [h for h in self.coarse if h < hour - KEEP_HOURS]:
             del self.coarse[old]
-        return bool(aged)
 
     def age_sketches(self, before: int) -> int:
         """Merge the buckets before `before` to whole minutes; return by how many bins memory shrank."""
@@ -207,7 +204,7 @@ class Store:
         self,
         *,
         clock: Callable[[], float] = time.time,
-        max_series: int = 5_000,
+        max_series: int = 10_000,
         max_bins: int = 4_000_000,
     ) -> None:
         self.clock = clock
@@ -224,6 +221,7 @@ class Store:
         self.coarse_before = 0
         """Before this time points are kept by the minute only."""
         self._aged_hour = 0
+        self._to_age: list[Recorded] = []
         self._aged_sketches = 0
 
     def series(self, metric: str, tags: Tags, kind: StoredKind) -> Recorded | None:
@@ -347,13 +345,18 @@ class Store:
         return values
 
     def age(self) -> None:
-        """Shrink and drop old points; call it every few seconds, it looks at each series once an hour."""
+        """Shrink and drop old points; call it every few seconds, it shrinks each series once an hour."""
         now = int(self.clock())
         if now // HOUR != self._aged_hour:
             self._aged_hour = now // HOUR
-            if sum(recorded.age(self._aged_hour) for recorded in self.all()):
-                self.coarse_before = (self._aged_hour - FINE_HOURS) * HOUR
             self._forget_before(now - KEEP_HOURS * HOUR)
+            limit = self._aged_hour - FINE_HOURS
+            self._to_age = [one for one in self.all() if any(hour < limit for hour in one.fine) or one.coarse]
+            if any(hour < limit for one in self._to_age for hour in one.fine):
+                self.coarse_before = limit * HOUR
+        for recorded in self._to_age[-AGED_AT_ONCE:]:
+            recorded.age(self._aged_hour)
+        del self._to_age[-AGED_AT_ONCE:]
         if now // COARSE != self._aged_sketches:
             self._aged_sketches = now // COARSE
             before = (now - SKETCH_FINE) // COARSE * COARSE

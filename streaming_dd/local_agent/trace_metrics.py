@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from .aggregate import MAX_FUTURE, MAX_PAST
 from .dogstatsd import normalize_name
 from .sketch import Sketch
 from .store import INTERVAL, Store, Tags
@@ -73,11 +74,14 @@ class TraceMetrics:
 
     def add(self, spans: Iterable[Span]) -> None:
         """Count the spans that count."""
+        now = self._clock()
         for span in spans:
             if not counts(span):
                 continue
             end = span.start_ns + span.duration_ns
-            bucket = end // (INTERVAL * 1_000_000_000) * INTERVAL
+            bucket = end // 10**9 // INTERVAL * INTERVAL
+            if not now - MAX_PAST <= bucket <= now + MAX_FUTURE:
+                bucket = int(now) // INTERVAL * INTERVAL  # a client's clock is off, the span is of now
             meta = span.meta
             key = (
                 bucket, span.name, meta.get("env", ""), span.service, meta.get("version", ""),

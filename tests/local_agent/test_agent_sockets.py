@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import logging
+import signal
 import socket
 import stat
 import struct
@@ -249,10 +251,44 @@ def test_a_failing_bucket_callback_is_shown_and_harms_nothing(clock) -> None:
     for _ in range(3):
         clock.now += 10
         agent.tick()
-    agent.records.close()
+    agent.close()
     assert seen == [START, START + 10, START + 20]
     assert len(agent.problems) == 1
     assert "broken failed: RuntimeError: no" in agent.problems[0]
+
+
+def test_uvicorns_loggers_and_signals_are_left_alone(run_agent) -> None:
+    """An application's own uvicorn in the same process keeps its access log, its levels and its handlers."""
+    access, error = logging.getLogger("uvicorn.access"), logging.getLogger("uvicorn.error")
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    access.addHandler(handler)
+    before = [(one.level, one.propagate, list(one.handlers)) for one in (access, error)]
+    interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        agent = run_agent(page_port=0)
+        assert httpx.get(f"http://127.0.0.1:{agent.page_port}/api/overview").status_code == 200
+        assert [(one.level, one.propagate, list(one.handlers)) for one in (access, error)] == before
+        assert signal.getsignal(signal.SIGINT) is interrupt
+        assert lines == []
+    finally:
+        access.removeHandler(handler)
+
+
+def test_port_out_of_range_is_refused(run_agent) -> None:
+    """A port that cannot be is named, not a traceback."""
+    with pytest.raises(LocalAgentError, match="there is no port 99999"):
+        run_agent(trace_port=99999)
+
+
+def test_agent_can_run_again(run_agent, send) -> None:
+    """The same agent may run a second time; what it has received stays."""
+    agent = LocalAgent(dogstatsd_port=0, trace_port=None, logs_port=None, page_port=None)
+    for count in (1, 2):
+        with agent.running():
+            send(agent, b"c:1|c")
+            agent.wait_for(lambda received, count=count: len(received.metrics) == count)
 
 
 def test_unknown_setting_is_refused() -> None:

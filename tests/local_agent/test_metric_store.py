@@ -126,6 +126,20 @@ def test_metrics_tell_kinds_cardinality_and_last_value(store: Store) -> None:
     assert store.tag_values()["a"] == {"1", "2"}
 
 
+def test_many_series_are_shrunk_a_part_at_a_time(store: Store, clock: Clock, monkeypatch) -> None:
+    """Shrinking does not hold up the intake: it goes on with each call, and answers are right meanwhile."""
+    monkeypatch.setattr("streaming_dd.local_agent.store.AGED_AT_ONCE", 3)
+    for number in range(10):
+        store.put(f"c{number}", NO_TAGS, "count", START, number)
+        store.put(f"c{number}", NO_TAGS, "count", START + 10, 1)
+    clock.now = START + 6 * 3600
+    for calls in range(1, 5):
+        store.age()
+        assert sum(not one.fine for one in store.all()) == min(10, 3 * calls)
+        values = [store.select(f"c{n}", None, START - 60, START + 60)[0].values for n in range(10)]
+        assert values == [[n + 1.0] for n in range(10)]  # both points lie in the same minute
+
+
 @pytest.mark.parametrize("hours", [1, 4, 24])
 def test_memory_of_a_series_is_bounded(store: Store, clock: Clock, hours: int) -> None:
     """A series that gets a point every 10 s holds at most five hours of them, and 24 h of minutes."""

@@ -80,6 +80,16 @@ def test_a_span_counts_where_it_ended(trace_metrics, store, clock) -> None:
     assert duration.values == [70.0]
 
 
+@pytest.mark.parametrize("start_ns", [0, 2**62, (START + 4000) * 10**9, (START - 4000) * 10**9])
+def test_a_span_of_an_impossible_time_counts_now(trace_metrics, store, clock, start_ns) -> None:
+    """A client whose clock is far off does not spread its spans over years of buckets."""
+    clock.now = START + 5
+    trace_metrics.add([make_span(metrics={"_dd.top_level": 1.0}, start_ns=start_ns)])
+    trace_metrics.flush(everything=True)
+    (hits,) = store.select("trace.web.request.hits", None, *EVER)
+    assert hits.times == [START]
+
+
 def test_nothing_is_written_before_the_bucket_is_over(trace_metrics, store, clock) -> None:
     """The open bucket stays open, unless the agent stops."""
     clock.now = START + 5
