@@ -53,6 +53,10 @@ resource "datadog_monitor_json" "telemetry_dropped" {
   monitor = file("${path.module}/../monitors/telemetry-dropped.json")
 }
 
+resource "datadog_monitor_json" "log_lines_dropped" {
+  monitor = file("${path.module}/../monitors/log-lines-dropped.json")
+}
+
 resource "datadog_monitor_json" "no_data" {
   monitor = file("${path.module}/../monitors/no-data.json")
 }

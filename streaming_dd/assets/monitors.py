@@ -25,6 +25,7 @@ AREAS = {
     "client": "streams",
     "loop": "capacity",
     "telemetry": "telemetry",
+    "log": "telemetry",
     "no": "health",
 }
 """The tag `area` of a monitor, by the first word of its name."""
@@ -44,6 +45,7 @@ def build(options: Options) -> dict[str, Json]:
         client_disconnects,
         loop_lag,
         telemetry_dropped,
+        log_lines_dropped,
         no_data,
         health,
         slo_task_success_burn_rate,
@@ -256,23 +258,42 @@ def loop_lag(options: Options) -> Json:
 
 
 def telemetry_dropped(options: Options) -> Json:
-    """We drop samples or log lines."""
+    """We drop samples."""
     q = for_monitors(options)
-    samples, logs = q.count(c.TELEMETRY_DROPPED, APP), q.count(c.TELEMETRY_LOGS_DROPPED, APP)
+    # Not added to the log lines: a sum of two is nothing as long as one of the two was never sent.
     return _metric_monitor(
         options,
         "telemetry-dropped",
-        "Telemetry is dropped: do not trust the other numbers",
-        f"sum(last_10m):{samples} + {logs}",
+        "Metrics are dropped: do not trust the other numbers",
+        f"sum(last_10m):{q.count(c.TELEMETRY_DROPPED, APP)}",
         ">=",
         missing="default",
         priority=4,
-        means="{{value}} samples and log lines of {{service.name}} were dropped in 10 minutes rather than slow the "
-        "application down.",
+        means="{{value}} samples of {{service.name}} were dropped in 10 minutes rather than slow the application down.",
         first=[
             "Open *Streaming: capacity*, chart *Dropped*: the tag `reason` says why.",
-            "`agent`: run `streaming-dd doctor` on the host, is the Agent up, its socket there?",
-            "`series`: a tag has too many values, find it in the metrics explorer.",
+            "The Agent does not take them: run `streaming-dd doctor` on the host, is the Agent up, its socket there?",
+            "Too many series: a tag has too many values, find it in the metrics explorer.",
+        ],
+    )
+
+
+def log_lines_dropped(options: Options) -> Json:
+    """We drop log lines."""
+    q = for_monitors(options)
+    return _metric_monitor(
+        options,
+        "log-lines-dropped",
+        "Log lines are dropped",
+        f"sum(last_10m):{q.count(c.TELEMETRY_LOGS_DROPPED, APP)}",
+        ">=",
+        missing="default",
+        priority=4,
+        means="{{value}} log lines of {{service.name}} were dropped in 10 minutes rather than slow the application down.",
+        first=[
+            "Open *Streaming: capacity*, chart *Dropped*: the tag `reason` says why.",
+            "A full queue: the destination is slower than the application writes. Lower the level, or write to a file.",
+            "A failing destination: disk full, Agent's TCP port gone?",
         ],
     )
 

@@ -5,6 +5,7 @@ A `Placed` widget knows its size on a grid of 12 columns; `rows` and `dashboard`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -272,7 +273,10 @@ def dashboard(title: str, description: str, variables: Sequence[tuple[str, str]]
 
 
 def _query(name: str, query: str, aggregator: str = "") -> Json:
+    """Return a query; a percentile of a distribution is taken over the whole range, never averaged over points."""
     found: Json = {"data_source": "metrics", "name": name, "query": query}
+    if aggregator and re.match(r"p\d", query):
+        aggregator = "percentile"
     return found | ({"aggregator": aggregator} if aggregator else {})
 
 

@@ -241,6 +241,12 @@ def test_every_rule_has_an_example() -> None:
     assert {example[0] for example in EXAMPLES} == set(RULES)
 
 
+def test_every_rule_is_in_the_readme_with_an_example() -> None:
+    """Whoever reads dd-agent/README.md finds each rule in the table."""
+    readme = (Path(__file__).parents[2] / "dd-agent/README.md").read_text(encoding="utf-8")
+    assert [rule for rule in RULES if f"| `{rule}` |" not in readme] == []
+
+
 def test_two_assets_with_one_title_are_found() -> None:
     """Two monitors of the same name could not be told apart in Datadog."""
     first, second = (Asset("monitor", name, copy.deepcopy(MONITOR)) for name in ("one", "two"))
