@@ -102,12 +102,11 @@ class Routes:
                     self._kept.append(route)  # so that no other route gets its id
                 return template
         key = (id(route), now_under)
-        template = self._templates.get(key)
-        if template is None:
-            template = self._walk(path, root_path, scope)
-            if template is None:
-                template = self._configured(path)
-            self._remember(key, template)
+        known = self._templates.get(key)
+        if known is not None:
+            return known
+        template = self._walk(path, root_path, scope) or self._configured(path)
+        self._remember(key, template)
         return template
 
     def _noted(self, scope: dict[str, Any], path: str, root_path: str, noted: str) -> str:

@@ -237,9 +237,10 @@ def describe_error(error: BaseException) -> tuple[str, str, str]:
 
 
 def _extract(headers: Iterable[tuple[bytes, bytes]]) -> Any:
-    from ddtrace.propagation.http import HTTPPropagator
+    from ddtrace.propagation import http
 
-    context = HTTPPropagator.extract(
+    propagator: Any = http.HTTPPropagator
+    context = propagator.extract(
         {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
     )
     return context if context.trace_id else None

@@ -46,7 +46,9 @@ def main() -> None:
     """Run the check; a failing step raises."""
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(
-            [sys.executable, "-m", "build", "--wheel", "--outdir", folder, str(ROOT)], check=True, stdout=subprocess.DEVNULL
+            [sys.executable, "-m", "build", "--wheel", "--outdir", folder, str(ROOT)],
+            check=True,
+            stdout=subprocess.DEVNULL,
         )
         (wheel,) = Path(folder).glob("*.whl")
         home = Path(folder) / "venv"
@@ -55,7 +57,9 @@ def main() -> None:
         subprocess.run([python, "-m", "pip", "install", "--quiet", str(wheel)], check=True)
         environment = {"PATH": "/usr/bin:/bin", "DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false"}
         subprocess.run([python, "-W", "error", "-c", SCRIPT], check=True, cwd=folder, env=environment)
-        subprocess.run([home / "bin" / "streaming-dd", "config"], check=True, stdout=subprocess.DEVNULL, env=environment)
+        subprocess.run(
+            [home / "bin" / "streaming-dd", "config"], check=True, stdout=subprocess.DEVNULL, env=environment
+        )
 
 
 if __name__ == "__main__":
