@@ -114,11 +114,11 @@ class Stats:
         """Tasks that ended per second over the last minutes, and their durations over the last ones of each kind."""
         now, ended = time.monotonic(), _ended(kinds)
         begun, before = self._ended[0]
-        seconds = max(now - begun, 0.001)
+        seconds = now - begun
         by_kind = {kind.resource: _durations([kind]) for kind in kinds if kind.ended}
         return {
             "window_seconds": round(seconds, 1),
-            "tasks_per_second": round((ended - before) / seconds, 4),
+            "tasks_per_second": round((ended - before) / seconds, 4) if seconds >= 1 else None,
             **_durations(kinds),
             "by_kind": by_kind,
         }
