@@ -6,6 +6,7 @@ Found when such a response is sent, and in the source of views by the system che
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import inspect
 import textwrap
@@ -83,7 +84,7 @@ class _Source:
 
     def __init__(self, function: Any, owner: type | None) -> None:
         self._owner = owner
-        self._names = {**function.__globals__, **inspect.getclosurevars(function).nonlocals}
+        self._names = {**function.__globals__, **_closure(function)}
         self._tree: ast.Module | None
         try:
             self._tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
@@ -133,6 +134,14 @@ class _Source:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
                 return node
         return None
+
+
+def _closure(function: Any) -> dict[str, Any]:
+    found = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with contextlib.suppress(ValueError):  # not filled yet
+            found[name] = cell.cell_contents
+    return found
 
 
 def _yields(function: Function) -> bool:

@@ -148,7 +148,7 @@ def logs(config: Config) -> Finding:
     return Finding("agent.logs", "ok", f"{config.log_agent} takes log lines")
 
 
-def unresolved(config: Config, *, timeout: float = TIMEOUT) -> Iterator[tuple[str, str]]:
+def unresolved(config: Config) -> Iterator[tuple[str, str]]:
     """Yield (setting, host) of every address whose host name does not resolve."""
     addresses = {
         "DD_DOGSTATSD_URL" if config.dogstatsd_url else "DD_AGENT_HOST": urlsplit(
