@@ -51,8 +51,11 @@ class JSON(Response):
 
 def make_app(agent: LocalAgent) -> Starlette:
     """Return the ASGI app of the page port. `agent.routes` come first: other modules add theirs there."""
+    from . import page_api  # it uses this module
+
     routes: list[BaseRoute] = [
         *agent.routes,
+        *page_api.routes(agent),
         _route(agent, "/api/overview", lambda agent, request: overview.overview(agent)),
         _route(agent, "/api/health", lambda agent, request: overview.health(agent)),
         _route(agent, "/api/metrics", _metrics),

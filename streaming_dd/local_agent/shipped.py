@@ -1,0 +1,112 @@
+"""The dashboards, monitors and SLOs that are shipped as Datadog's own JSON: found, read, evaluated.
+
+State: one `Shipped` per agent, used on its loop only. Files are read and queries parsed when first needed: building
+the grammar takes a tenth of a second, which is not spent before the agent is ready.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import QueryError
+from ..query_language import MetricQuery, walk
+from . import widget_data
+from .monitor_state import Transition
+from .monitors import Monitors, load, read_folder
+
+if TYPE_CHECKING:
+    from .agent import LocalAgent
+
+Json = dict[str, Any]
+_PACKAGED = Path(__file__).parent / "shipped_json"
+"""Where a wheel carries dd-agent's JSON."""
+_CHECKOUT = Path(__file__).parents[2] / "dd-agent"
+
+
+class Shipped:
+    """What `dd-agent/` holds, over the stores of an agent."""
+
+    def __init__(self, agent: LocalAgent, directory: Path | None = None) -> None:
+        self.agent = agent
+        self.directory = directory or find()
+        self.problems: list[str] = []
+        """What is wrong with files, for the page."""
+
+    @cached_property
+    def dashboards(self) -> dict[str, Json]:
+        if self.directory is None:
+            return {}
+        found, problems = read_folder(self.directory / "dashboards")
+        self.problems += problems
+        first = {name: found[name] for name in ("overview",) if name in found}
+        return {**first, **found}
+
+    @cached_property
+    def monitors(self) -> Monitors:
+        monitors, problems = load(
+            self.directory or Path("/nonexistent"),
+            self.agent.store,
+            self.agent.records,
+            on_transition=self._tell,
+        )
+        self.problems += problems
+        return monitors
+
+    def on_bucket(self, bucket: int) -> None:
+        """Evaluate the monitors at the end of a bucket that closed."""
+        self.monitors.evaluate(bucket + 10)
+
+    def _tell(self, transition: Transition) -> None:
+        self.agent.live.send("transition", asdict(transition))
+
+
+def find() -> Path | None:
+    """Return the directory with `dashboards/`: that of the project one stands in, else the one that is shipped."""
+    for directory in (Path("dd-agent"), _PACKAGED, _CHECKOUT):
+        if (directory / "dashboards").is_dir():
+            return directory.resolve()
+    return None
+
+
+def widgets(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the definitions of a dashboard's widgets, those inside of groups too."""
+    for widget in document.get("widgets") or ():
+        definition = widget.get("definition") or {}
+        if definition.get("type") == "group":
+            yield from widgets(definition)
+        else:
+            yield definition
+
+
+def dashboards_using(dashboards: Mapping[str, Json]) -> dict[str, set[str]]:
+    """Return the dashboards that query each metric."""
+    used: dict[str, set[str]] = {}
+    for name, document in dashboards.items():
+        for definition in widgets(document):
+            for request in definition.get("requests") or ():
+                for metric in _metrics_of(request):
+                    used.setdefault(metric, set()).add(name)
+    return used
+
+
+def _metrics_of(request: Any) -> set[str]:
+    try:
+        queries, formulas = widget_data.parts(request)
+    except (QueryError, KeyError, TypeError, AttributeError):
+        return set()  # not on metrics, or broken: the widget itself says so
+    expressions = [*queries.values(), *(expression for _, expression in formulas)]
+    return {node.metric for each in expressions for node in walk(each) if isinstance(node, MetricQuery)}
+
+
+def monitors_using(monitors: Monitors) -> dict[str, set[str]]:
+    """Return the monitors that query each metric."""
+    used: dict[str, set[str]] = {}
+    for monitor in monitors.monitors.values():
+        for node in walk(monitor.query) if monitor.query else ():
+            if isinstance(node, MetricQuery):
+                used.setdefault(node.metric, set()).add(monitor.name)
+    return used
