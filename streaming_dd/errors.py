@@ -42,6 +42,10 @@ class QueryError(StreamingDDError, ValueError):
         super().__init__(f"{message}{pointer}")
 
 
+class ProfileError(StreamingDDError, ValueError):
+    """A profile cannot be taken as asked for, or not now."""
+
+
 class AssetError(StreamingDDError, ValueError):
     """A dashboard, monitor or SLO file is not one that Datadog would accept."""
 

@@ -6,6 +6,7 @@ load of the last hour, and Datadog's profiler where it is on.
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 from . import memory, tracing
@@ -79,12 +80,19 @@ class Insight:
         if self._config.profiling_enabled and self._profiler is None:
             self._profiler = tracing.start_profiler(self._config)
 
+    @property
+    def profiles(self) -> bool:
+        """Whether Datadog's continuous profiler runs, started by us."""
+        return self._profiler is not None
+
     def stop(self) -> None:
         """Stop watching, and send the last profile."""
         self.monitor.stop()
         profiler, self._profiler = self._profiler, None
-        if profiler is not None:
-            profiler.stop()
+        if profiler is not None:  # an Agent that does not answer must not keep the process
+            last = threading.Thread(target=profiler.stop, name="streaming-dd-profile", daemon=True)
+            last.start()
+            last.join(self._config.shutdown_timeout)
 
     def close(self) -> None:
         """Stop for good, and leave tracemalloc as it was found."""

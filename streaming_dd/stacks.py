@@ -38,6 +38,8 @@ class Place:
     file: str
     line: int
     function: str
+    #: Where the function begins.
+    first_line: int = 0
 
     def __str__(self) -> str:
         return f"{short_file(self.file)}:{self.line} in {self.function}"
@@ -85,12 +87,13 @@ def short_file(file: str) -> str:
 def place_of(frame: FrameType) -> Place:
     """Return the place where a frame stands."""
     code = frame.f_code
-    return Place(code.co_filename, frame.f_lineno or code.co_firstlineno, code.co_qualname)
+    first = code.co_firstlineno
+    return Place(code.co_filename, frame.f_lineno or first, code.co_qualname, first)
 
 
 def place_of_code(code: CodeType) -> Place:
     """Return the place where a function begins."""
-    return Place(code.co_filename, code.co_firstlineno, code.co_qualname)
+    return Place(code.co_filename, code.co_firstlineno, code.co_qualname, code.co_firstlineno)
 
 
 def walk_frame(frame: FrameType | None) -> list[Place]:

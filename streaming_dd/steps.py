@@ -67,6 +67,16 @@ class Meter:
             meter._read = float("-inf")
         return meter
 
+    @classmethod
+    def all(cls) -> list[Meter]:
+        """Return the meters of all loops; from any thread."""
+        for _ in range(10):
+            try:
+                return list(cls._of_loop.values())
+            except RuntimeError:  # another thread made a loop meanwhile
+                continue
+        return []
+
     def clock(self, now: float) -> float:
         """Return the CPU seconds of the loop's thread at `now` (perf_counter): read, or carried on from the last."""
         if 0 <= now - self._at < _CONTINUOUS and now - self._read < _DRIFT:
