@@ -255,6 +255,11 @@ def flat(attributes: dict[str, Any]) -> dict[str, Any]:
 def _open(path: str | Path | None) -> sqlite3.Connection:
     try:
         db = sqlite3.connect(path or ":memory:", check_same_thread=False)
+    except sqlite3.Error as error:
+        raise LocalAgentError(
+            f"--persist {path}: {error}. Its directory must exist and be writable."
+        ) from error
+    try:
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version not in (0, SCHEMA_VERSION):
             raise LocalAgentError(
@@ -264,9 +269,12 @@ def _open(path: str | Path | None) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous = OFF")
         db.executescript(_SCHEMA)
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    except sqlite3.Error as error:
+    except (sqlite3.Error, LocalAgentError) as error:
+        db.close()
+        if isinstance(error, LocalAgentError):
+            raise
         raise LocalAgentError(
-            f"--persist {path}: {error}. Choose a writable path, or delete the file."
+            f"--persist {path}: {error}. Choose another file, or delete this one."
         ) from error
     db.create_function("has_word", 2, search.has_word, deterministic=True)
     db.create_function("tag_of", 2, search.tag_of, deterministic=True)

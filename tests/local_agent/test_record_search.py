@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -271,13 +272,13 @@ def test_unusable_file_is_refused_with_the_fix(tmp_path: Path) -> None:
     rubbish.write_text("no database, but longer than a header would be" * 10)
     with pytest.raises(LocalAgentError, match=r"rubbish.*Choose"):
         Records(rubbish)
+    with pytest.raises(LocalAgentError, match="must exist and be writable"):
+        Records(tmp_path / "nowhere" / "file")
     other = tmp_path / "other"
     Records(other).close()
-    import sqlite3
-
-    with sqlite3.connect(other) as db:
+    with closing(sqlite3.connect(other)) as db:
         db.execute("PRAGMA user_version = 99")
-    db.close()
+        db.commit()
     with pytest.raises(LocalAgentError, match="another version"):
         Records(other)
 
