@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import API_KEY, APP_KEY, Failure, StandIn
+from datadog_stand_in import API_KEY, APP_KEY, Failure, StandIn
 
 from streaming_dd.assets import command
 from streaming_dd.assets.account import SITES

@@ -6,7 +6,7 @@ import re
 import socket
 
 import pytest
-from conftest import API_KEY, APP_KEY, Failure, StandIn
+from datadog_stand_in import API_KEY, APP_KEY, Failure, StandIn
 
 from streaming_dd.assets.account import SITES, Account, account
 from streaming_dd.assets.metadata import metadata, push_metadata

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from conftest import model_complaints, with_ids
+from datadog_stand_in import model_complaints, with_ids
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

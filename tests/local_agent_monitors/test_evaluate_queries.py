@@ -8,9 +8,9 @@ from itertools import pairwise
 from math import ceil, floor
 
 import pytest
-from conftest import NOW, Laboratory
 from hypothesis import given
 from hypothesis import strategies as st
+from laboratory import NOW, Laboratory
 
 from streaming_dd.errors import QueryError
 from streaming_dd.local_agent.filters import Choice, choices, where

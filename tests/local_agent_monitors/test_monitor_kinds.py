@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import NOW, Laboratory
+from laboratory import NOW, Laboratory
 
 from streaming_dd.local_agent import slos
 from streaming_dd.local_agent.monitor_rules import State, both, check_state, either, opposite

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import NOW, Laboratory
+from laboratory import NOW, Laboratory
 
 from streaming_dd.local_agent.monitor_rules import State, level, worst
 from streaming_dd.local_agent.monitor_state import in_words

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from conftest import NOW, Laboratory
 from hypothesis import given
 from hypothesis import strategies as st
+from laboratory import NOW, Laboratory
 
 from streaming_dd.local_agent.monitor_rules import State
 from streaming_dd.local_agent.notification import Occasion, handles, render, shown

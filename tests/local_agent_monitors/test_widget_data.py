@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import NOW, Laboratory
+from laboratory import NOW, Laboratory
 
 from streaming_dd.errors import QueryError
 from streaming_dd.local_agent.filters import Choice
