@@ -49,7 +49,9 @@ class AccessLog:
 
     def _line(self, request: Finished, cell: RequestCell) -> bytes | None:
         """Render the line of one request. The query string is left out: it may hold secrets."""
-        _, _, status, path, started, ended, _, body_bytes, result, _, stream, ids, client, headers = request
+        _, _, status, path, started, ended, _, body_bytes, result, error, stream, ids, client, headers = (
+            request
+        )
         if not cell.members:
             cell.members = self._constant(cell)
         if not _PLAIN(path) or len(path) > _TEXT_LIMIT:
@@ -70,9 +72,11 @@ class AccessLog:
             f'"network.bytes_written":{body_bytes},"duration":{int((ended - started) * 1e9)},'
             f'"outcome":"{result}"{count},{cell.members}'
         )
-        return self._logs.rendered(
-            members.encode(), "ERROR" if status >= 500 else "INFO", ended + self._offset
-        )
+        rendered = members.encode()
+        if error is not None:
+            named = dict(zip(("error.kind", "error.message", "error.stack"), error[1:], strict=True))
+            rendered += b"," + self._logs.constant_part(named)
+        return self._logs.rendered(rendered, level, ended + self._offset)
 
     def _constant(self, cell: RequestCell) -> str:
         members = {

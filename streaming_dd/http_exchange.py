@@ -86,7 +86,8 @@ class HttpExchange:
     #: An outcome that the application knows better than we do; and the one it came to.
     outcome: StreamOutcome | None = None
     result: StreamOutcome = "completed"
-    error_type: str | None = None
+    #: Class name, qualified name, message and stack of the exception that ended it.
+    error: tuple[str, str, str, str] | None = None
     _pump: asyncio.Task[None] | None = None
     _inbox: deque[Message] | None = None
     _waiter: asyncio.Future[None] | None = None
@@ -283,10 +284,12 @@ class HttpExchange:
     # --- the end ----------------------------------------------------------------------------------------------
 
     def close(self, error: BaseException | None) -> None:
-        """Judge the outcome and finish the span; called once, when the app has returned or raised.
+        """Judge the outcome and finish the span, once: when the app has returned or raised, or the server gives it up.
 
         What is to be counted and logged is left to the recorder's thread: the request is not kept waiting for it.
         """
+        if self.ended:
+            return
         self.ended = _now()
         try:
             if error is not None or self.outcome is not None or self.gone or not self.completed:
@@ -318,7 +321,7 @@ class HttpExchange:
                 self.first_byte,
                 self.body_bytes,
                 self.result,
-                self.error_type,
+                self.error,
                 self.stream,
                 (span.trace_id, span.span_id) if span is not None else None,
                 self.scope.get("client"),
@@ -331,7 +334,7 @@ class HttpExchange:
         if not self.status:
             self.status = 500 if self.result == "error" else 499
         if error is not None and self.result == "error":
-            self.error_type = type(error).__name__
+            self.error = (type(error).__name__, *tracing.describe_error(error))
 
     def route_template(self) -> str:
         """Return the route template of the request, found once."""

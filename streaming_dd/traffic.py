@@ -6,6 +6,7 @@ request only puts it into a queue; the recorder's thread counts and logs it.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections import deque
@@ -40,6 +41,9 @@ class Request(Protocol):
 
     def watch_task(self, app: str, model: str, instance: Any, run_span: Any) -> None:
         """Note which task this request's stream shows."""
+
+    def close(self, error: BaseException | None) -> None:
+        """End the request, unless it has ended."""
 
     def __hash__(self) -> int: ...
 
@@ -185,8 +189,8 @@ class ClientKind:
 
 
 #: What a request leaves behind: method, route, status, path, started, ended and first byte (perf_counter seconds,
-#: 0 for none), bytes, outcome, class name of the error, the stream (if it was one), (trace id, span id), client
-#: address and headers. A plain tuple: nothing that the garbage collector has to walk stays alive for it.
+#: 0 for none), bytes, outcome, error (class name, qualified name, message, stack) and stream, if any, (trace id, span
+#: id), client address and headers. A plain tuple: nothing that the garbage collector has to walk stays alive for it.
 Finished = tuple[
     str,
     str,
@@ -197,7 +201,7 @@ Finished = tuple[
     float,
     int,
     StreamOutcome,
-    str | None,
+    tuple[str, str, str, str] | None,
     OpenStream | None,
     tuple[int, int] | None,
     Any,
@@ -274,9 +278,9 @@ class Traffic:
 
     # --- what happens ---------------------------------------------------------------------------------------
 
-    def count_error(self, method: str, route: str, error_type: str | None) -> None:
+    def count_error(self, method: str, route: str, error_type: str) -> None:
         """Count a request or stream that ended by an exception, or by a 5xx status."""
-        key = (method, route, error_type or "none")
+        key = (method, route, error_type)
         counter = self._errors.get(key)
         if counter is None:
             method = method if method in METHODS else "OTHER"
@@ -310,9 +314,7 @@ class Traffic:
             yield self._finished.popleft()
 
     def _count(self, request: Finished) -> RequestCell:
-        method, route, status, _, started, ended, first_byte, body_bytes, result, error_type, stream = (
-            request[:11]
-        )
+        method, route, status, _, started, ended, first_byte, body_bytes, result, error, stream = request[:11]
         cell = self.request_cell(method, route, status)
         if stream is None:
             cell.requests.total += 1
@@ -326,7 +328,7 @@ class Traffic:
         if first_byte:
             cell.first_byte.record((first_byte - started) * _MS)
         if status >= 500 or result == "error":
-            self.count_error(method, cell.route, error_type)
+            self.count_error(method, cell.route, error[0] if error is not None else "none")
         return cell
 
     def clients_by_instance(self) -> dict[int, int]:
@@ -337,6 +339,12 @@ class Traffic:
                 if exchange.watched is not None:
                     counts[id(exchange.watched)] = counts.get(id(exchange.watched), 0) + 1
         return counts
+
+    def abandon(self) -> None:
+        """End every open stream: the process goes down, and they resist being cancelled."""
+        for kind in list(self.clients.values()):
+            for request in kind.live.copy():
+                request.close(asyncio.CancelledError())
 
     def _gauges(self) -> Iterable[tuple[Gauge, float]]:
         now = time.monotonic()

@@ -663,6 +663,24 @@ def test_every_request_leaves_one_access_line(configure: Any, exchange: Any, tmp
     assert "secret" not in path.read_text()
 
 
+def test_a_failing_request_logs_its_error_once(configure: Any, exchange: Any, tmp_path: Any) -> None:
+    """The access line of a 500 carries the exception's type, message and stack, and its status is error."""
+    path = tmp_path / "app.log"
+    found = configure(logs_enabled=True, log_stdout=False, log_file=str(path), log_bridge=False)
+
+    async def fail() -> None:
+        with pytest.raises(ValueError, match="no"):
+            await exchange("/boom").run(DatadogMiddleware(SITE))
+
+    asyncio.run(fail())
+    found.traffic.settle()
+    assert found.logs.flush(5)
+    (line,) = [json.loads(text) for text in path.read_text().splitlines()]
+    assert (line["status"], line["outcome"], line["http.status_code"]) == ("error", "error", 500)
+    assert (line["error.kind"], line["error.message"]) == ("ValueError", "no")
+    assert "in boom" in line["error.stack"]
+
+
 def test_json_response_is_passed(configure: Any, exchange: Any) -> None:
     """A JSON answer arrives whole."""
     configure()
