@@ -71,6 +71,21 @@ system-packages:
 	    echo "==> Installing$$missing"; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
 	  else echo "make: not found:$$missing. The tests that need them are skipped; install them for a full run."; fi; fi
 
+# Django 6 needs Python 3.12 or newer: an environment of its own, where there is such a Python.
+.PHONY: test-django6
+test-django6:  ## Run the Django tests on Django 6; PYTHON6 names a Python 3.12 or newer
+	@for python in $(PYTHON6) python3.14 python3.13 python3.12 "$$HOME"/.pyenv/versions/3.1[2-9].*/bin/python; do \
+	  "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null || continue; \
+	  if [ ! -e $(VENV)-django6/.ready ]; then \
+	    echo "==> Creating $(VENV)-django6 with $$($$python --version)"; \
+	    "$$python" -m venv --clear $(VENV)-django6 && $(VENV)-django6/bin/python -m pip install --quiet \
+	      --disable-pip-version-check --editable '.[agent,django,prometheus]' "django>=6" \
+	      pytest pytest-timeout hypothesis httpx fastapi && touch $(VENV)-django6/.ready || exit 1; \
+	  fi; \
+	  exec $(VENV)-django6/bin/python -m pytest -q tests/django_app; \
+	done; \
+	echo "make: no Python 3.12 or newer was found (PYTHON6=/path/to/python); the tests on Django 6 are skipped"
+
 ci:  ## Everything that CI runs
 	@.ci/run
 
