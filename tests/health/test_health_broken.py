@@ -118,7 +118,7 @@ def running_site(folder: Path, **settings: str) -> Iterator[Site]:
             "STREAMING_HEALTH_INTERVAL": "0.5",
             **settings,
         }
-        command = [sys.executable, "-m", "uvicorn", "health_site:app", "--fd", str(listener.fileno())]
+        command = [sys.executable, str(HERE / "health_site.py"), str(listener.fileno())]
         with open(folder / "server.log", "wb") as log:
             server = subprocess.Popen(
                 command, env=environment, pass_fds=[listener.fileno()], stdout=log, stderr=log, cwd=folder
