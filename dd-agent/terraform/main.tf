@@ -29,16 +29,8 @@ resource "datadog_monitor_json" "tasks_stalled" {
   monitor = file("${path.module}/../monitors/tasks-stalled.json")
 }
 
-resource "datadog_monitor_json" "tasks_active" {
-  monitor = file("${path.module}/../monitors/tasks-active.json")
-}
-
-resource "datadog_monitor_json" "tasks_none_completing" {
-  monitor = file("${path.module}/../monitors/tasks-none-completing.json")
-}
-
 resource "datadog_monitor_json" "tasks_not_completing" {
-  monitor = replace(replace(file("${path.module}/../monitors/tasks-not-completing.json"), "$${monitor:tasks-active}", datadog_monitor_json.tasks_active.id), "$${monitor:tasks-none-completing}", datadog_monitor_json.tasks_none_completing.id)
+  monitor = file("${path.module}/../monitors/tasks-not-completing.json")
 }
 
 resource "datadog_monitor_json" "client_disconnects" {

@@ -39,8 +39,6 @@ def build(options: Options) -> dict[str, Json]:
         time_to_first_byte,
         task_duration,
         tasks_stalled,
-        tasks_active,
-        tasks_none_completing,
         tasks_not_completing,
         client_disconnects,
         loop_lag,
@@ -170,47 +168,27 @@ def tasks_stalled(options: Options) -> Json:
     )
 
 
-def tasks_active(options: Options) -> Json:
-    """Half of `tasks_not_completing`: something runs."""
-    q = for_monitors(options)
-    return _part(
-        "Tasks are active (part of: Tasks run but none completes)",
-        f"min(last_30m):{q.gauge(c.TASKS_ACTIVE, by=APP)} >= 1",
-        {"critical": 1},
-        "resolve",
-    )
-
-
-def tasks_none_completing(options: Options) -> Json:
-    """Half of `tasks_not_completing`: nothing completes."""
-    q = for_monitors(options)
-    return _part(
-        "No task completes (part of: Tasks run but none completes)",
-        f"sum(last_30m):{q.count(c.TASKS_COMPLETED, APP)} < 1",
-        {"critical": 1},
-        "default",
-    )
-
-
 def tasks_not_completing(options: Options) -> Json:
     """Tasks run, none completes."""
-    return {
-        "name": "Tasks run but none completes",
-        "type": "composite",
-        "query": "${monitor:tasks-active} && ${monitor:tasks-none-completing}",
-        "message": _message(
-            options,
-            "In {{service.name}} at least one task was active for 30 minutes without a break, and none completed.",
-            [
-                "Open *Streaming: tasks*: failed, cancelled or hanging?",
-                "Hanging: chart *Stalls by reason*, then the log lines `task stalled`.",
-                "If your tasks usually take longer than 30 minutes, widen both parts of this monitor.",
-            ],
-        ),
-        "tags": ["area:tasks"],
-        "priority": 2,
-        "options": {"include_tags": True, "notify_audit": False, "renotify_interval": 60},
-    }
+    q = for_monitors(options)
+    active, completed = q.gauge(c.TASKS_ACTIVE, by=APP), q.rate(c.TASKS_COMPLETED, APP)
+    # One completion anywhere in the window pulls the minimum far below zero; without any, it is the least number of
+    # tasks that were active. (A composite of "some are active" and "none completes" would show one half red all day.)
+    return _metric_monitor(
+        options,
+        "tasks-not-completing",
+        "Tasks run but none completes",
+        f"min(last_30m):{active} - {completed} * 1000000000",
+        ">=",
+        missing="resolve",
+        priority=2,
+        means="In {{service.name}} at least {{value}} tasks were active for 30 minutes on end, and none completed.",
+        first=[
+            "Open *Streaming: tasks*: failed, cancelled or hanging?",
+            "Hanging: chart *Stalls by reason*, then the log lines `task stalled`.",
+            "If your tasks usually take longer than 30 minutes, widen this monitor's window.",
+        ],
+    )
 
 
 def client_disconnects(options: Options) -> Json:
@@ -410,26 +388,6 @@ def _metric_monitor(
             "require_full_window": False,
             "new_group_delay": 60,
             "renotify_interval": 60,
-            "include_tags": True,
-            "notify_audit": False,
-        },
-    }
-
-
-def _part(title: str, query: str, thresholds: dict[str, float], missing: str) -> Json:
-    """Return a monitor that notifies nobody: a composite looks at it."""
-    return {
-        "name": title,
-        "type": "query alert",
-        "query": query,
-        "message": "Half of the composite monitor *Tasks run but none completes*; it notifies nobody by itself.",
-        "tags": ["area:tasks", "role:part"],
-        "priority": 5,
-        "options": {
-            "thresholds": thresholds,
-            "on_missing_data": missing,
-            "require_full_window": False,
-            "new_group_delay": 60,
             "include_tags": True,
             "notify_audit": False,
         },

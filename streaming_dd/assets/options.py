@@ -29,6 +29,10 @@ THRESHOLDS: Mapping[str, tuple[float, str]] = MappingProxyType(
         "task-duration.critical": (100, "Percent by which a task kind's p95 grew against the week before."),
         "task-duration.warning": (50, "The same, to warn."),
         "tasks-stalled.critical": (1, "Tasks of one kind that are stalled for 5 minutes on end."),
+        "tasks-not-completing.critical": (
+            1,
+            "Tasks that are active for 30 minutes on end while none completes.",
+        ),
         "client-disconnects.critical": (
             40,
             "Percentage points by which the share of disconnects rose in an hour.",

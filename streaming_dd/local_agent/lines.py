@@ -100,3 +100,8 @@ def reduced(values: Sequence[Value], aggregator: str) -> Value:
             return sqrt(sum((value - mean) ** 2 for value in there) / len(there))
         case _:
             return sum(there) / len(there)
+
+
+def shown(value: Value) -> str:
+    """Write a value as Datadog does: three decimals at most."""
+    return "" if value is None else f"{value:.3f}".rstrip("0").rstrip(".")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..query_language import Call, EventMonitor, MetricQuery, MonitorQuery, walk
+from .lines import shown
 
 State = Literal["OK", "Warn", "Alert", "No Data", "Skipped", "Ignored"]
 SEVERITY: dict[State, int] = {"Ignored": 0, "Skipped": 0, "OK": 1, "No Data": 2, "Warn": 3, "Alert": 4}
@@ -51,11 +52,11 @@ def level(value: float, comparator: str, thresholds: Mapping[str, Any], before: 
     names: tuple[tuple[str, State], ...] = (("critical", "Alert"), ("warning", "Warn"))
     for name, state in names:
         if name in limits and compare(value, limits[name]):
-            return state, f"{value:g} {comparator} {limits[name]:g}"
+            return state, f"{shown(value)} {comparator} {shown(limits[name])}"
         recovery = limits.get(f"{name}_recovery")
         if held[name] and name in limits and recovery is not None and not recovered(value, recovery):
-            return state, f"{value:g} has not reached the recovery threshold {recovery:g}"
-    return "OK", f"{value:g} is within the thresholds"
+            return state, f"{shown(value)} has not reached the recovery threshold {shown(recovery)}"
+    return "OK", f"{shown(value)} is within the thresholds"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .lines import Group, Value
+from .lines import Group, Value, shown
 from .monitor_rules import State
 
 _TAG = re.compile(r"\{\{\s*([#^/]?)\s*([^{}]*?)\s*\}\}")
@@ -62,11 +62,6 @@ class Occasion:
         for key, value in self.group.items():
             found[f"{key}.name"] = found[key] = value
         return found
-
-
-def shown(value: Value) -> str:
-    """Write a value as Datadog does: three decimals at most."""
-    return "" if value is None else f"{value:.3f}".rstrip("0").rstrip(".")
 
 
 def title(name: str, occasion: Occasion) -> str:

@@ -45,7 +45,7 @@ def keys(run: Run, api: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_list_shows_every_asset_and_every_threshold(run: Run) -> None:
     """One line each, with the number that is in force."""
     code, out = run("list")
-    assert (code, len(out.splitlines())) == (0, 24)
+    assert (code, len(out.splitlines())) == (0, 22)
     assert "monitor   task-error-rate                 Tasks fail too often" in out
     code, out = run("list", "--thresholds", "--threshold", "loop-lag.critical=333")
     assert code == 0
@@ -56,9 +56,9 @@ def test_render_then_diff_then_change_then_diff(run: Run, tmp_path: Path) -> Non
     """What was rendered is fresh; a changed, a missing and an abandoned file are named, with the difference."""
     code, out = run("render")
     assert code == 0
-    assert out.splitlines()[-1] == "27 files, 27 written"
-    assert run("diff") == run("render", "--check") == (0, "27 files, 0 differ\n")
-    assert run("render")[1] == "27 files, 0 written\n"
+    assert out.splitlines()[-1] == "25 files, 25 written"
+    assert run("diff") == run("render", "--check") == (0, "25 files, 0 differ\n")
+    assert run("render")[1] == "25 files, 0 written\n"
     monitor = tmp_path / "dd-agent/monitors/loop-lag.json"
     monitor.write_text(monitor.read_text().replace("> 250", "> 999"))
     (tmp_path / "dd-agent/slos/availability.json").unlink()
@@ -69,7 +69,7 @@ def test_render_then_diff_then_change_then_diff(run: Run, tmp_path: Path) -> Non
     assert '-  "query": "avg(last_5m):avg:streaming.loop.lag.95percentile{*} by {env,service} > 999"' in out
     assert "dd-agent/slos/availability.json is missing" in out
     assert "dd-agent/dashboards/old.json is generated no more" in out
-    assert "27 files, 3 differ; run `streaming-dd assets render`" in out
+    assert "25 files, 3 differ; run `streaming-dd assets render`" in out
     code, out = run("render")
     assert "left dd-agent/dashboards/old.json: nothing generates it any more, delete it" in out
     assert (tmp_path / "dd-agent/dashboards/old.json").exists()
@@ -137,7 +137,7 @@ def test_bad_options_are_refused(run: Run, words: list[str], message: str) -> No
 
 def test_lint_of_the_rendering_and_of_files(run: Run, tmp_path: Path) -> None:
     """Exit 0 and a count when all is well, 1 and a line for each problem when not; folders are searched."""
-    assert run("lint") == (0, "24 checked, 0 problems\n")
+    assert run("lint") == (0, "22 checked, 0 problems\n")
     run("render")
     assert run("lint", "dd-agent/dashboards", "dd-agent/monitors/health.json") == (
         0,
@@ -184,8 +184,8 @@ def test_push_apply_then_pull_shows_no_drift_then_drift(
 ) -> None:
     """After a push the account is what would be rendered; what changes there is shown, and can be written down."""
     code, out = run("push", "--apply", "--no-metadata")
-    assert (code, out.count("create")) == (0, 24)
-    assert run("pull") == (0, "24 assets, 24 in the account, 0 drifted\n")
+    assert (code, out.count("create")) == (0, 22)
+    assert run("pull") == (0, "22 assets, 22 in the account, 0 drifted\n")
     monitor = next(each for each in api.monitors.values() if each["name"] == "Tasks hang")
     monitor["options"]["thresholds"]["critical"] = 2
     code, out = run("pull", "--output", "pulled")

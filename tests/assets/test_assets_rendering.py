@@ -114,9 +114,9 @@ def test_every_monitor_says_what_it_means_and_what_to_do(assets: list[Asset]) ->
     for asset in assets:
         if asset.kind != "monitor":
             continue
-        document, part = asset.document, "role:part" in asset.document["tags"]
+        document = asset.document
         assert len(document["name"]) > 8
-        assert part or "What to do first:\n\n1. " in document["message"]
+        assert "What to do first:\n\n1. " in document["message"]
         assert 1 <= document["priority"] <= 5
         assert any(tag.startswith("area:") for tag in document["tags"])
         assert (document["type"] == "query alert") == ("on_missing_data" in document["options"])
@@ -132,7 +132,7 @@ def test_every_threshold_is_used() -> None:
 
 
 def test_notify_reaches_the_messages_that_notify(assets: list[Asset]) -> None:
-    """The handle is at the end of each message, but for parts of composites."""
+    """The handle is at the end of each message."""
     for asset in render(Options(notify="@slack-ops")):
         if asset.kind == "monitor":
             assert asset.document["message"].endswith("@slack-ops") == (

@@ -214,24 +214,6 @@ def test_composite_without_data_keeps_its_last_state_unless_asked(lab: Laborator
     assert (lab.at(120, "calm"), lab.at(120, "told")) == ({"*": "Alert"}, {"*": "No Data"})
 
 
-def test_shipped_composite_needs_active_tasks_and_none_completing(lab: Laboratory) -> None:
-    """Half an hour of activity without a completion alerts; an idle system and a working one do not."""
-    monitors, _ = load(DIRECTORY, lab.store, lab.records)
-    lab.monitors = monitors
-    for monitor in monitors.monitors.values():
-        monitor.document["options"]["new_group_delay"] = 0
-    span = range(-1800, 0, 10)
-    for service, active, done in (("stuck", 3, 0), ("idle", 0, 0), ("busy", 3, 1)):
-        tags = ("env:prod", f"service:{service}", "app:a", "model:b")
-        lab.gauge("streaming.tasks.active", dict.fromkeys(span, active), *tags, "worker:0")
-        lab.count("streaming.tasks.completed", dict.fromkeys(span, done), *tags)
-    assert lab.at(0, "tasks-not-completing") == {
-        "env:prod,service:busy": "OK",
-        "env:prod,service:idle": "OK",
-        "env:prod,service:stuck": "Alert",
-    }
-
-
 # --- SLOs --------------------------------------------------------------------------------------------------------------
 
 METRIC: dict[str, Any] = {

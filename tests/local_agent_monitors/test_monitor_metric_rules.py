@@ -304,6 +304,27 @@ def test_shipped_task_error_rate_guards_against_small_numbers(
     assert lab.at(0, "task-error-rate") == {LABEL: state}
 
 
+def test_shipped_progress_monitor_needs_active_tasks_and_none_completing(lab: Laboratory) -> None:
+    """Half an hour of activity without a completion alerts; an idle system, a pause and one completion do not."""
+    span = range(-1800, 0, 10)
+    for service, active, done in (("stuck", 3, 0), ("idle", 0, 0), ("paused", 3, 0), ("busy", 3, 0)):
+        tags = ("env:prod", f"service:{service}", "app:a", "model:b")
+        lab.gauge("streaming.tasks.active", dict.fromkeys(span, active), *tags, "worker:0")
+        lab.count("streaming.tasks.completed", dict.fromkeys(span, done), *tags)
+    lab.gauge(
+        "streaming.tasks.active", {-900: 0}, "env:prod", "service:paused", "app:a", "model:b", "worker:0"
+    )
+    lab.count("streaming.tasks.completed", {-900: 1}, "env:prod", "service:busy", "app:a", "model:b")
+    shipped(lab, "tasks-not-completing")
+    assert lab.at(0, "tasks-not-completing") == {
+        "env:prod,service:busy": "OK",
+        "env:prod,service:idle": "OK",
+        "env:prod,service:paused": "OK",
+        "env:prod,service:stuck": "Alert",
+    }
+    assert value(lab, "tasks-not-completing", "env:prod,service:stuck") == 3
+
+
 def test_shipped_no_data_monitor_speaks_when_the_application_is_gone(lab: Laboratory) -> None:
     """Five minutes after the last sample the group has no data, and that is said."""
     lab.gauge(
