@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from .. import catalog
 from ..catalog import Metric
 from ..metrics import Counter, Gauge, Handle, Observer, Timing
-from ..notices import say
+from ..notices import logger, say
 from ..recorder import Recorder
 
 Family: TypeAlias = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
@@ -94,6 +94,7 @@ class Exposition(Collector):
         self._recorder = recorder
         self._config = recorder.config
         self._buckets: dict[Timing, Buckets] = {}
+        self._mentioned = False
         recorder.metrics.observe_timings(self._observer)
 
     def _observer(self, timing: Timing) -> Observer:
@@ -109,9 +110,21 @@ class Exposition(Collector):
     def render(self, *, openmetrics: bool = False) -> bytes:
         """Return the text, in OpenMetrics or in Prometheus' own format. Blocks: call it off the event loop."""
         self._recorder.take_in()
+        self._mention_workers()
         encode: Any = encode_openmetrics if openmetrics else encode_text
         text: bytes = encode(self)
         return text
+
+    def _mention_workers(self) -> None:
+        """Say once that scrapes which reach one worker after the other make no sense together."""
+        config, worker = self._config, self._recorder.metrics.worker
+        if self._mentioned or config.prometheus_worker or config.worker or worker == "0":
+            return
+        self._mentioned = True
+        logger.info(
+            "worker %s was scraped: if several workers answer /metrics on one port, set STREAMING_PROMETHEUS_WORKER",
+            worker,
+        )
 
     def collect(self) -> Iterator[Any]:
         """Yield every family; called by prometheus-client."""

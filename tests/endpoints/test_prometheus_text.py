@@ -222,6 +222,16 @@ def test_the_worker_is_a_label_if_asked(configure: Configure) -> None:
     assert not any("worker" in dict(labels) for _, labels in scrape(seen))
 
 
+def test_several_workers_on_a_port_are_mentioned(configure: Configure, caplog: Any) -> None:
+    """A worker that is not the first of its host says once what to do if they share a port."""
+    caplog.set_level("INFO", "streaming_dd")
+    seen = configure(worker=None)
+    for slot in ("0", "1", "1"):
+        seen.metrics.set_worker(slot)
+        seen.part(Exposition).render()
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == ["worker 1 was scraped"]
+
+
 # --- with DogStatsD switched off ------------------------------------------------------------------------------
 
 
