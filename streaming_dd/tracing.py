@@ -449,32 +449,39 @@ def captured(take: Callable[[Sequence[Any]], None]) -> Iterator[None]:
 
     Inside the block spans are made also where DD_TRACE_ENABLED is false.
     """
-    tracer = _import_tracer(Config())
-    processors = _processors(tracer)
-    if processors is None:
-        tracer.configure(trace_processors=[_Tap()])
-    elif not any(isinstance(item, _Tap) for item in processors):
-        processors.append(_Tap())
-    enabled, tracer.enabled = tracer.enabled, True
-    _taken_by.append(take)
-    try:
-        yield
-    finally:
-        _taken_by.remove(take)
-        tracer.enabled = enabled
+    with borrowed() as tracer:
+        processors = _processors(tracer)
+        if processors is None:
+            tracer.configure(trace_processors=[_Tap()])
+        elif not any(isinstance(item, _Tap) for item in processors):
+            processors.append(_Tap())
+        _taken_by.append(take)
+        try:
+            yield
+        finally:
+            _taken_by.remove(take)
 
 
 @contextmanager
-def moved() -> Iterator[None]:
-    """Send spans where they went before, once the block has ended; for tests with an agent of their own."""
+def borrowed() -> Iterator[Any]:
+    """Switch ddtrace's tracer on inside the block, and put its address and names back afterwards; for tests."""
+    import ddtrace
+
     tracer = _import_tracer(Config())
+    settings = cast("Any", ddtrace.config)
+    names = {name: getattr(settings, name, None) for name in ("service", "env", "version")}
     address, enabled, tracer.enabled = tracer.agent_trace_url, tracer.enabled, True
     try:
-        yield
+        yield tracer
     finally:
         tracer.enabled = enabled
+        changed = [name for name in names if getattr(settings, name, None) != names[name]]
+        for name in changed:
+            setattr(settings, name, names[name])
         if address and tracer.agent_trace_url != address:
             tracer._agent_url = address
+            changed.append("address")
+        if changed:
             _renew_exporter(tracer)
 
 

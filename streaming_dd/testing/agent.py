@@ -78,6 +78,6 @@ def agent(**settings: Any) -> Iterator[RunningAgent]:
             "worker": "0",
             **settings,
         }
-        with redirected(Redirect(forced)) as arguments, tracing.moved():
+        with redirected(Redirect(forced)) as arguments, tracing.borrowed():
             recorder.configure(**arguments)
             yield running

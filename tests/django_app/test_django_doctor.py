@@ -18,7 +18,7 @@ from streaming_dd.local_agent import LocalAgent
 
 @pytest.fixture(autouse=True)
 def _installed() -> Iterator[None]:
-    with modify_settings(INSTALLED_APPS={"append": "streaming_dd.django"}), tracing.moved():
+    with modify_settings(INSTALLED_APPS={"append": "streaming_dd.django"}), tracing.borrowed():
         yield
     recorder.reset()
     hooks.uninstall()

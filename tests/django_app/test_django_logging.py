@@ -44,11 +44,12 @@ def test_each_record_is_one_line(dd_logs: LogCapture, shop: logging.Logger, brid
     assert dd_logs.find("propagates")[0]["logger.name"] == "shop_of_the_test"
 
 
-def test_the_handlers_own_level_holds(dd_logs: LogCapture) -> None:
-    """`"level"` in LOGGING is obeyed, where no bridge is."""
-    recorder.configure(log_bridge=False)
+def test_levels_hold(dd_logs: LogCapture) -> None:
+    """`"level"` in LOGGING and STREAMING_LOG_LEVEL are both obeyed, where no bridge is."""
+    recorder.configure(log_bridge=False, log_level="WARNING")
+    Handler().handle(logging.LogRecord("shop", logging.INFO, __file__, 1, "level 20", (), None))
     handler = Handler("ERROR")
-    for level in (logging.INFO, logging.ERROR):
+    for level in (logging.WARNING, logging.ERROR):
         handler.handle(logging.LogRecord("shop", level, __file__, 1, f"level {level}", (), None))
     assert [line["message"] for line in dd_logs.find("level")] == ["level 40"]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import threading
+import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -111,29 +111,29 @@ def test_while_tasks_come_and_go(client: Client) -> None:
     """A reader in another thread is given whole rows while the loop changes the board under it."""
     board = recorder.get().tasks
     looks: list[int] = []
+    deadline = time.monotonic() + 60
 
-    def look(done: threading.Event) -> None:
-        while not done.is_set():
+    def look() -> None:
+        while len(looks) < 300 and time.monotonic() < deadline:
             total, rows = live_tasks.collect()
             assert len(rows) == min(total, live_tasks.LIMIT)
-            looks.append(total)
+            if total:
+                looks.append(total)
 
-    async def busy() -> None:
-        for number in range(500):
-            run = board.submit("reports", "export", number)
+    async def busy(reader: Future[None]) -> None:
+        while not reader.done():
+            run = board.submit("reports", "export", 1)
             await asyncio.sleep(0)
             run.finish("completed")
 
-    async def many() -> None:
-        await asyncio.gather(*(busy() for _ in range(20)))
+    async def many(reader: Future[None]) -> None:
+        await asyncio.gather(*(busy(reader) for _ in range(20)))
 
-    done = threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        reader = pool.submit(look, done)
-        asyncio.run(many())
-        done.set()
-        reader.result(30)
-    assert max(looks) > 0
+        reader = pool.submit(look)
+        asyncio.run(many(reader))
+        reader.result(0)
+    assert len(looks) == 300
 
 
 @pytest.mark.parametrize(

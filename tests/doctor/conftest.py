@@ -16,7 +16,7 @@ from streaming_dd.local_agent import LocalAgent
 def _nothing_left_behind() -> Iterator[None]:
     """Put ddtrace's address back, forget the recorder and what was said."""
     notices.reset()
-    with tracing.moved():
+    with tracing.borrowed():
         yield
     recorder.reset()
     notices.reset()

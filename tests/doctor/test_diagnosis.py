@@ -16,7 +16,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 import streaming_dd as dd
 from streaming_dd import recorder
-from streaming_dd.doctor import Report, application, diagnose
+from streaming_dd.doctor import Report, application, connections, diagnose
 from streaming_dd.local_agent import LocalAgent
 
 CLOSED = "127.0.0.1:1"
@@ -198,6 +198,21 @@ def test_an_otlp_receiver(local_agent: LocalAgent, monkeypatch: pytest.MonkeyPat
     )
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"http://{CLOSED}/v1/traces")
     assert "connection refused" in message(diagnose(send=False), "agent.traces")
+
+
+def test_an_otlp_receiver_that_refuses(
+    http_server: Callable[[tuple[int, bytes]], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A receiver that wants a token is told from one that is not there."""
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "otlp")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", http_server((401, b"who are you?")))
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-token=a%20b, nonsense, =x")
+    use()
+    report = diagnose(send=False)
+    assert "answers an empty OTLP request with status 401" in message(report, "agent.traces")
+    assert connections._otlp_headers({"OTEL_EXPORTER_OTLP_HEADERS": "x-token=a%20b, nonsense, =x"}) == {
+        "x-token": "a b"
+    }
 
 
 def test_pillars_that_are_off_are_not_looked_for() -> None:

@@ -326,21 +326,15 @@ def test_nothing_is_left_behind() -> None:
     """After a capture: no thread of ours, no handler, the root logger's level, the tracer's state as before."""
     from ddtrace.trace import tracer
 
-    before = (
-        {thread.name for thread in threading.enumerate()},
-        list(logging.getLogger().handlers),
-        logging.getLogger().level,
-        tracer.enabled,
-    )
+    def state() -> tuple[object, ...]:
+        root = logging.getLogger()
+        return list(root.handlers), root.level, tracer.enabled
+
+    before, threads = state(), set(threading.enumerate())
     with testing.capture():
         get("/hello/ann")
-    after = (
-        {thread.name for thread in threading.enumerate()},
-        list(logging.getLogger().handlers),
-        logging.getLogger().level,
-        tracer.enabled,
-    )
-    assert after == before
+    assert state() == before
+    assert not [thread.name for thread in set(threading.enumerate()) - threads]
     assert recorder.current is None
 
 

@@ -85,4 +85,6 @@ def test_what_does_not_arrive_is_said(dd_agent: RunningAgent) -> None:
     dd_agent.wait_for(lambda got: got.metrics)
     with pytest.raises(TimeoutError, match=r"reports\.rows"):
         dd_agent.wait_for(lambda got: got.events, timeout=0.1)
-    assert catalog.TASKS_STARTED.full_name("streaming") not in {sample.name for sample in dd_agent.received.metrics}
+    assert catalog.TASKS_STARTED.full_name("streaming") not in {
+        sample.name for sample in dd_agent.received.metrics
+    }
