@@ -37,7 +37,7 @@ class Handler(logging.Handler):
                 logs = recorder.get().logs
             finally:
                 self._starting.now = False
-        if logs is None or record.levelno < self.level:
+        if logs is None or record.levelno < max(self.level, logs_door.LEVELS[logs.config.log_level]):
             return False
         if self._inner is None or logs is not self._logs:
             excluded = ACCESS_LOGGERS if logs.config.access_log else frozenset[str]()

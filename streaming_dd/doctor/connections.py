@@ -9,10 +9,10 @@ import os
 import socket
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from ..config import Config
 from .report import Finding
@@ -116,15 +116,26 @@ def traces(url: str, *, otlp: bool) -> tuple[Finding, Intake | None]:
 
 def _otlp(url: str) -> Finding:
     """Post an empty request, which every receiver takes."""
-    status, _ = fetch(url, "POST", urlsplit(url).path or "/", body=b"", content_type="application/x-protobuf")
+    headers = {"Content-Type": "application/x-protobuf", **_otlp_headers(os.environ)}
+    status, _ = fetch(url, "POST", urlsplit(url).path or "/", body=b"", headers=headers)
     if 200 <= status < 300:
         return Finding("agent.traces", "ok", f"an OTLP receiver takes spans at {url}")
     return Finding(
         "agent.traces",
         "error",
         f"{url} answers an empty OTLP request with status {status}",
-        "Correct OTEL_EXPORTER_OTLP_ENDPOINT: it is the address without /v1/traces, HTTP (port 4318), not gRPC.",
+        "Correct OTEL_EXPORTER_OTLP_ENDPOINT: it is the address without /v1/traces, HTTP (port 4318), not gRPC. "
+        "A token goes into OTEL_EXPORTER_OTLP_HEADERS.",
     )
+
+
+def _otlp_headers(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers that the exporter adds: `name=value,name=value`."""
+    given = (
+        environ.get("OTEL_EXPORTER_OTLP_TRACES_HEADERS") or environ.get("OTEL_EXPORTER_OTLP_HEADERS") or ""
+    )
+    pairs = (pair.partition("=") for pair in given.split(","))
+    return {name.strip(): unquote(value.strip()) for name, equals, value in pairs if equals and name.strip()}
 
 
 # --- log lines ------------------------------------------------------------------------------------------------------
@@ -171,7 +182,7 @@ def unresolved(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def fetch(
-    url: str, method: str, path: str, *, body: bytes | None = None, content_type: str = "application/json"
+    url: str, method: str, path: str, *, body: bytes | None = None, headers: Mapping[str, str] | None = None
 ) -> tuple[int, bytes]:
     """Send one HTTP request to `http://`, `https://` or `unix://` and return status and body."""
     parts = urlsplit(url)
@@ -183,7 +194,7 @@ def fetch(
     else:
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT)
     try:
-        connection.request(method, path, body, {"Content-Type": content_type} if body is not None else {})
+        connection.request(method, path, body, dict(headers or {}))
         response = connection.getresponse()
         return response.status, response.read(_MAX_BODY)
     finally:
