@@ -215,7 +215,9 @@ def test_redis_that_hangs_and_is_required(tmp_path: Path) -> None:
         assert site.redis is not None
         site.redis.send_signal(signal.SIGSTOP)
         status, answer = site.wait_for("redis", "error")
-        assert (status, answer["checks"]["redis"]) == (503, "error: TimeoutError")
+        assert (status, answer["status"]) == (503, "unhealthy")
+        # Its own timeout, or the check's limit where redis-py waits several times (5.0: a handshake).
+        assert answer["checks"]["redis"].startswith(("error: TimeoutError", "error: timed out"))
         site.redis.send_signal(signal.SIGCONT)
         assert site.wait_for("redis", "ok")[0] == 200
 
