@@ -33,6 +33,8 @@ from .traffic import Traffic
 
 #: Seconds between two rounds of the background thread: how far access lines lag behind.
 _ROUND: Final = 0.2
+#: Seconds that requests may take to end once the server has cancelled them.
+_CANCELLED_LIMIT: Final = 0.5
 #: Seconds between two looks whether something took the logging bridge away.
 _BRIDGE_CHECK: Final = 10.0
 
@@ -199,6 +201,7 @@ class Recorder:
     async def end_serving(self) -> None:
         """Drain beside the running loop, in a thread of our own: the loop's may all be taken by the application."""
         loop = asyncio.get_running_loop()
+        await self._see_requests_end(loop.time() + _CANCELLED_LIMIT)
         drained = asyncio.Event()
 
         def drain() -> None:
@@ -213,6 +216,16 @@ class Recorder:
             return
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(drained.wait(), 2 * self.config.shutdown_timeout + 1)
+
+    async def _see_requests_end(self, deadline: float) -> None:
+        """Wait for the requests that the server has just cancelled: uvicorn does not, and some need a few rounds of the
+        loop. The streams of those that resist end here.
+        """
+        loop = asyncio.get_running_loop()
+        while (self.traffic.active or self.traffic.websockets) and loop.time() < deadline:
+            await asyncio.sleep(0.01)  # noqa: ASYNC110 - at every end of a request, an event would cost more
+        if self._told_to_end:
+            self._guarded(self.traffic.abandon)
 
     def _end_rounds(self) -> bool:
         """End the thread; False if that has been done, or is not this process' to do."""

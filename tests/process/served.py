@@ -117,6 +117,7 @@ class Stream:
         self.connection.request("GET", path)
         self.response = self.connection.getresponse()
         assert self.response.status == 200, self.response.read()
+        self.pid = self.response.getheader("x-pid")
 
     def event(self) -> str:
         """Read up to the end of the next event and return its type; empty at the end of the stream."""
@@ -177,6 +178,7 @@ class Server(Process):
     """A server on a socket that is listening before it starts: requests wait for it, nobody else can take the port."""
 
     def __init__(self, command: list[str], folder: Path, env: dict[str, str], *, module: bool = True) -> None:
+        self._streams: list[Stream] = []
         with socket.socket() as listening:
             listening.bind(("127.0.0.1", 0))
             listening.listen(128)
@@ -200,9 +202,14 @@ class Server(Process):
 
     def stream(self, path: str) -> Stream:
         """Open a stream and read its first event."""
-        opened = Stream(self.port, path)
-        assert opened.event()
-        return opened
+        self._streams.append(Stream(self.port, path))
+        assert self._streams[-1].event()
+        return self._streams[-1]
+
+    def kill(self) -> None:
+        super().kill()
+        for stream in self._streams:
+            stream.leave()
 
 
 def totals(spans: list[Span]) -> dict[str, int]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from served import UVICORN, Emitted, Server, Stream, totals
+from served import UVICORN, Emitted, Server, totals
 
 pytestmark = pytest.mark.process
 
@@ -19,13 +19,14 @@ SLACK = 3.0
 CASES = ["nothing", "task", "stream", "task and stream"]
 
 
-def occupy(server: Server, case: str) -> list[Stream]:
-    """Have requests, a running task, an open stream; return the client of the stream."""
+def occupy(server: Server, case: str) -> None:
+    """Have requests, a running task, three open streams of others."""
     for _ in range(3):
         assert server.get("/hello") == (200, "hello")
     if "task" in case:
         assert server.get("/start/tests/Endless/1")[0] == 202
-    return [server.stream("/stream/tests/Silent/2")] if "stream" in case else []
+    for number in range(3 * case.count("stream")):
+        server.stream(f"/stream/tests/Silent/{number + 2}")
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +38,8 @@ def without_us(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[
         folder = tmp_path_factory.mktemp("bare")
         server = Server([*UVICORN, "starlette_site:app", "--loop", loop], folder, {})
         try:
-            clients = occupy(server, case)
+            occupy(server, case)
             result = server.end(number)
-            for client in clients:
-                client.leave()
             return result
         finally:
             server.kill()
@@ -56,24 +55,23 @@ def test_everything_arrives_when_a_server_is_told_to_stop(
 ) -> None:
     """Spans, exact counts, zero gauges and every log line are there; exit code and time are those of the bare app."""
     server = serve([*UVICORN, "observed_starlette_site:app", "--loop", loop], emitted.environment(**NO_FLUSH))
-    clients = occupy(server, case)
+    occupy(server, case)
     code, seconds = server.end(number)
-    for client in clients:
-        client.leave()
     # The bare application's shutdown lasts as long as its graceful timeout; who sends the signal does not matter.
     bare_code, bare_seconds = without_us(number, "asyncio", "stream" if "stream" in case else "nothing")
     assert code == bare_code
     assert seconds < bare_seconds + SLACK
 
-    tasks, streams = case.count("task") + case.count("stream"), case.count("stream")
-    check_spans(emitted, tasks, streams)
-    check_metrics(emitted, tasks, streams, started_by_request=case.count("task"))
+    started, streams = case.count("task"), 3 * case.count("stream")
+    tasks = started + streams
+    check_spans(emitted, tasks, streams, requests=3 + started)
+    check_metrics(emitted, tasks, streams, requests=3 + started)
     check_logs(emitted, server, tasks)
 
 
-def check_spans(emitted: Emitted, tasks: int, streams: int) -> None:
+def check_spans(emitted: Emitted, tasks: int, streams: int, requests: int) -> None:
     expected = {
-        "asgi.request": 3 + tasks - streams,
+        "asgi.request": requests,
         "sse.request": streams,
         "task.submit": tasks,
         "task.run": tasks,
@@ -91,10 +89,10 @@ def check_spans(emitted: Emitted, tasks: int, streams: int) -> None:
         assert span.meta["http.status_code"] == "200"
 
 
-def check_metrics(emitted: Emitted, tasks: int, streams: int, started_by_request: int) -> None:
+def check_metrics(emitted: Emitted, tasks: int, streams: int, requests: int) -> None:
     assert emitted.count("streaming.http.requests", route="/hello", status="200") == 3
-    assert emitted.count("streaming.http.requests") == 3 + started_by_request + streams
-    assert len(emitted.timings("streaming.http.duration")) == 3 + started_by_request
+    assert emitted.count("streaming.http.requests") == requests + streams
+    assert len(emitted.timings("streaming.http.duration")) == requests
     assert emitted.count("streaming.tasks.started") == tasks
     assert emitted.count("streaming.tasks.cancelled") == tasks
     assert emitted.count("streaming.tasks.completed") == emitted.count("streaming.tasks.failed") == 0
@@ -123,3 +121,16 @@ def check_logs(emitted: Emitted, server: Server, tasks: int) -> None:
         "standard output has the same"
     )
     assert "Traceback" not in server.err
+
+
+def test_a_stream_that_resists_its_cancellation_is_counted_all_the_same(serve: Any, emitted: Emitted) -> None:
+    """It ends with the process: its span says that the server shut down, and the shutdown does not wait for it."""
+    server = serve([*UVICORN, "observed_starlette_site:app"], emitted.environment(**NO_FLUSH))
+    server.stream("/stubborn")
+    code, seconds = server.end(signal.SIGTERM)
+    assert code == -signal.SIGTERM
+    assert seconds < 1 + SLACK
+    emitted.wait_for(lambda: emitted.spans("sse.request"))
+    assert emitted.spans("sse.request")[0].meta["stream.outcome"] == "server_shutdown"
+    assert emitted.count("streaming.streams.closed", outcome="server_shutdown") == 1
+    assert set(emitted.gauges().values()) == {0}

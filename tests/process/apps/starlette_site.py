@@ -21,10 +21,6 @@ async def hello(request):
     return PlainTextResponse("hello")
 
 
-async def process_id(request):
-    return PlainTextResponse(str(os.getpid()))
-
-
 async def start(request):
     names = request.path_params["app"], request.path_params["model"]
     task = await coordinator.get_task_instance(*names, request.path_params["id"])
@@ -46,6 +42,29 @@ async def stream(request):
             await task.remove_client(queue)
 
     return StreamingResponse(events(), media_type="text/event-stream")
+
+
+async def clock(request):
+    """A stream without a task, which says in a header what process it comes from."""
+
+    async def events():
+        while True:
+            yield render_event("tick", {})
+            await asyncio.sleep(0.1)
+
+    return StreamingResponse(events(), media_type="text/event-stream", headers={"x-pid": str(os.getpid())})
+
+
+async def stubborn(request):
+    """A stream that catches its cancellation and goes on."""
+
+    async def events():
+        yield render_event("first", {})
+        while True:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+
+    return Polling(events(), media_type="text/event-stream")
 
 
 async def broken(request):
@@ -93,10 +112,11 @@ async def lifespan(app):
 app = Starlette(
     routes=[
         Route("/hello", hello),
-        Route("/pid", process_id),
         Route("/start/{app}/{model}/{id}", start),
         Route("/stream/{app}/{model}/{id}", stream),
+        Route("/clock", clock),
         Route("/broken", broken),
+        Route("/stubborn", stubborn),
         Route("/polled", polled),
         Route("/left", left),
         Route("/echo", echo, methods=["POST"]),
