@@ -15,6 +15,7 @@ from django.urls import get_resolver
 from .. import config as config_module
 from ..config import Config
 from ..doctor import application, connections
+from ..endpoints.access import permission_of
 from ..errors import ConfigError
 from . import asgi_application, iterators
 from .doubled_lines import doubled
@@ -54,7 +55,7 @@ def _config() -> Config | None:
 def settings_are_valid(app_configs: object, **kwargs: Any) -> list[CheckMessage]:
     """E001: a setting is unknown, has the wrong type or cannot work."""
     try:
-        config_module.load(django=config_module.django_settings())
+        permission_of(config_module.load(django=config_module.django_settings()))
     except ConfigError as error:
         return [checks.Error(f"{error.setting}: {error.problem}", hint=error.fix, id=f"{TAG}.E001")]
     return []

@@ -76,6 +76,7 @@ def test_a_sound_project_has_nothing_to_hear() -> None:
     [
         ({"STREAMING_LOG_LEVEL": "LOUD"}, "E001", "STREAMING_LOG_LEVEL"),
         ({"STREAMING_LOG_LEVL": "INFO"}, "E001", "no such setting"),
+        ({"STREAMING_STATS_PERMISSION": "shop.no_such"}, "E001", "cannot be imported"),
         ({"DD_SERVICE": ""}, "W001", "no service name"),
         ({"ROOT_URLCONF": __name__}, "W002", "sync_stream streams from a synchronous iterator"),
         ({"MIDDLEWARE": ["django.middleware.gzip.GZipMiddleware"]}, "W003", "GZipMiddleware"),
