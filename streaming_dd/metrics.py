@@ -198,6 +198,8 @@ class Metrics:
         self._datagrams = self.counter(catalog.TELEMETRY_DATAGRAMS)
         self._flush_time = self.timing(catalog.TELEMETRY_FLUSH_TIME)
         self._dropped_counters: dict[str, Counter] = {}
+        for dropped in (catalog.TELEMETRY_DROPPED, catalog.TELEMETRY_LOGS_DROPPED):
+            self.counter(dropped, reason="none")  # the zero that a monitor needs before the first drop
 
     # --- handles ------------------------------------------------------------------------------------------
 

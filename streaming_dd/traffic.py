@@ -246,6 +246,8 @@ class Traffic:
             cell = RequestCell(self.metrics, method, route, status)
             if len(self._requests) < _CELLS_LIMIT:
                 self._requests[key] = cell
+            # The zero that an error rate needs before the first error.
+            self.metrics.counter(catalog.HTTP_ERRORS, method=method, route=route, error_type="none")
         return cell
 
     def stream_cell(self, task: tuple[str, str], route: str) -> StreamCell:
