@@ -68,8 +68,13 @@ def _without_language(request: Any, route: str) -> str:
 
 def _static_route(request: Any) -> str:
     """Return one route for everything under STATIC_URL, which handlers and middleware serve past the resolver."""
-    url = urlsplit(settings.STATIC_URL or "")
-    prefix = url.path.removeprefix(request.META.get("SCRIPT_NAME", ""))  # Django may have added it
-    if prefix.strip("/") and not url.netloc and request.path_info.startswith(prefix):
-        return f"{prefix}{{path}}"
-    return UNMATCHED
+    prefix = _static_prefix(settings.STATIC_URL, request.META.get("SCRIPT_NAME", ""))
+    return f"{prefix}{{path}}" if prefix and request.path_info.startswith(prefix) else UNMATCHED
+
+
+@functools.lru_cache(maxsize=256)
+def _static_prefix(static_url: str | None, script_name: str) -> str:
+    """Return where static files are, relative to where Django is mounted; "" where Django serves none."""
+    url = urlsplit(static_url or "")
+    prefix = url.path.removeprefix(script_name)  # Django may have added it
+    return prefix if prefix.strip("/") and not url.netloc else ""
