@@ -8,7 +8,6 @@ it), and cancelling or disconnecting is no error. docs/decisions/0003 has the me
 from __future__ import annotations
 
 import os
-import random
 import signal
 import socket
 import sys
@@ -29,6 +28,8 @@ _PROPAGATION_HEADERS: Final = frozenset({b"traceparent", b"x-datadog-trace-id", 
 _NO_IDS: Final = ("0", "0")
 _STACK_LIMIT: Final = 20_000
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+#: Sampling priority of a trace that the Agent is to drop.
+_USER_REJECT: Final = -1
 
 #: ddtrace's tracer, once imported by `start()`.
 _tracer: Any = None
@@ -240,9 +241,7 @@ def _extract(headers: Iterable[tuple[bytes, bytes]]) -> Any:
     from ddtrace.propagation import http
 
     propagator: Any = http.HTTPPropagator
-    context = propagator.extract(
-        {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
-    )
+    context = propagator.extract({name.decode("latin-1"): value.decode("latin-1") for name, value in headers})
     return context if context.trace_id else None
 
 
@@ -374,15 +373,26 @@ def _under_ddtrace(handler: Any) -> Any:
     return handler
 
 
-def drop_spans() -> None:
-    """Have the spans that ddtrace's integrations make in this thread or asyncio task dropped: a probe's own queries.
+@contextmanager
+def dropped_spans(name: str) -> Iterator[None]:
+    """Have the spans that ddtrace's integrations make in the block dropped: they are a probe's own queries.
 
-    The Agent drops a trace whose priority says that the user rejects it.
+    All of them belong to one trace of a priority by which the Agent drops it. A context without a span would do so
+    for the first of them only: ddtrace forgets it when that one ends.
     """
     module = sys.modules.get("ddtrace.trace")
-    if module is not None:
-        rejected = module.Context(trace_id=random.getrandbits(63) | 1, span_id=1, sampling_priority=-1)
-        module.tracer.context_provider.activate(rejected)
+    if module is None or not module.tracer.enabled:
+        yield
+        return
+    provider = module.tracer.context_provider
+    before = provider.active()
+    span = module.tracer.start_span(name, child_of=None, activate=True)
+    span.context.sampling_priority = _USER_REJECT
+    try:
+        yield
+    finally:
+        span.finish()
+        provider.activate(before)
 
 
 def runtime_metrics_run() -> bool:

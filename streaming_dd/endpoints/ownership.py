@@ -46,14 +46,10 @@ class Ownership:
         return found
 
     async def _find_out(self, scope: Scope, path: str) -> bool | None:
-        tracing.drop_spans()  # in this task alone
         try:
-            async with asyncio.timeout(self._timeout):
-                status = await _Question(scope, path).ask(self._app)
-                # An application that answers everything alike (a login page, a page for all paths) owns nothing here.
-                owned = status != _NOT_FOUND and status != await _Question(
-                    scope, f"{path}-{secrets.token_hex(8)}"
-                ).ask(self._app)
+            with tracing.dropped_spans("endpoints.ask"):
+                async with asyncio.timeout(self._timeout):
+                    owned = await self._is_owned(scope, path)
         except TimeoutError:
             say(f"asked:{path}", f"the application did not say within {self._timeout:g} s if it has {path}")
             return None
@@ -63,6 +59,13 @@ class Ownership:
                 f"the application has {path} itself and keeps it; STREAMING_ENDPOINTS_REPLACE serves ours instead",
             )
         return owned
+
+    async def _is_owned(self, scope: Scope, path: str) -> bool:
+        status = await _Question(scope, path).ask(self._app)
+        if status == _NOT_FOUND:
+            return False
+        # An application that answers everything alike (a login page, a page for all paths) owns nothing here.
+        return status != await _Question(scope, f"{path}-{secrets.token_hex(8)}").ask(self._app)
 
 
 class _Unseen:

@@ -185,11 +185,11 @@ class Health:
 
     def _call(self, check: Check) -> object:
         """Call a check in its thread. What it asks of databases is no traffic of the application: no span is kept."""
-        tracing.drop_spans()
         started = time.monotonic()
         try:
-            found = check.run()
-            return self._await(check, found) if inspect.iscoroutine(found) else found
+            with tracing.dropped_spans("health.check"):
+                found = check.run()
+                return self._await(check, found) if inspect.iscoroutine(found) else found
         finally:
             self._took[name_of(check)] = time.monotonic() - started
 

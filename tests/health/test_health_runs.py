@@ -394,21 +394,23 @@ def test_spans_of_a_check_are_dropped(make_health: Make, run: Run) -> None:
         def process_trace(self, trace: Any) -> None:
             return None
 
-    seen = []
+    seen: list[tuple[str, int | None]] = []
     tracer.configure(trace_processors=[Nowhere()])
 
     @dataclass
     class Query(Check):
         def run(self) -> None:
-            with tracer.trace("postgres.query") as span:
-                seen.append(span.context.sampling_priority)
+            for name in ("postgres.connect", "postgres.query"):
+                with tracer.trace(name) as span:
+                    seen.append((name, span.context.sampling_priority))
 
     health.register(Query())
     try:
         assert run(make_health()).healthy
     finally:
         tracer.configure(trace_processors=[])
-    assert seen == [-1]
+    assert seen == [("postgres.connect", -1), ("postgres.query", -1)]
+    assert tracer.current_span() is None
 
 
 @pytest.mark.parametrize(
