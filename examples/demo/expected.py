@@ -19,8 +19,6 @@ NOT_PRODUCED: Final[dict[str, str]] = {
     catalog.TASKS_STALLS.name: "no task of the demo is silent or old for long enough",
     catalog.STREAM_STALLS.name: "no stream of the demo is silent for long enough",
     catalog.LOOP_BLOCKED.name: "nothing of the demo holds the event loop",
-    catalog.TELEMETRY_DROPPED.name: "nothing is dropped",
-    catalog.TELEMETRY_LOGS_DROPPED.name: "nothing is dropped",
 }
 
 #: Outcomes that a healthy demo does not produce.

@@ -36,9 +36,6 @@ OCCASIONAL: dict[str, str] = {
     c.TASKS_STALLED.name: "only when a task has stalled",
     c.STREAM_STALLS.name: "only when a stream stalls",
     c.LOOP_BLOCKED.name: "only when the event loop is held",
-    c.HTTP_ERRORS.name: "only when a request fails",
-    c.TELEMETRY_DROPPED.name: "only when samples are dropped",
-    c.TELEMETRY_LOGS_DROPPED.name: "only when log lines are dropped",
     **{
         metric.name: "only with WebSockets"
         for metric in (
