@@ -1,0 +1,23 @@
+// Services by their entry spans: traffic, errors, latency; a row opens its resources.
+import { html } from "../vendor/preact.js";
+import { useGet } from "../data.js";
+import { chosenTags, href, range, useAddress } from "../state.js";
+import { Card, Empty, Failure, walk } from "../parts.js";
+import { number, percent, quoted, seconds, whole } from "../format.js";
+
+export function Services() {
+  const { path } = useAddress(), service = path[1];
+  const { data, error } = useGet("services", { ...range(), service });
+  if (error) return html`<${Failure} error=${error} />`;
+  if (!data) return html`<p class="loading">Adding up …</p>`;
+  const chosen = new Map(chosenTags());
+  const rows = data.services.filter((row) => service || !chosen.get("service") || row.service === chosen.get("service"));
+  if (!rows.length) return html`<${Empty} title="No service in this range">A service appears with its first trace. The agent computes <code>trace.*</code> metrics from entry and measured spans, as Datadog does.</${Empty}>`;
+  return html`${service && html`<p><a href=${href("/services")}>← all services</a></p>`}
+    <${Card} title=${service ? `Resources of ${service}` : "Services"} tools=${service && html`<a href=${href("/traces", { query: `service:${quoted(service)} status:error` })}>failed traces</a>`}>
+    <div class="scroll"><table class="data"><thead><tr><th scope="col">${service ? "resource" : "service"}</th><th scope="col">operation</th><th scope="col" class="n">requests/s</th><th scope="col" class="n">hits</th><th scope="col" class="n">errors</th><th scope="col" class="n">p50</th><th scope="col" class="n">p95</th><th scope="col" class="n">p99</th><th scope="col">versions</th></tr></thead>
+      <tbody onKeyDown=${walk}>${rows.map((row) => html`<tr>
+        <td class="grow"><a data-row href=${service ? href("/traces", { query: `service:${quoted(row.service)} operation_name:${quoted(row.operation)} resource_name:${quoted(row.resource || "")}` }) : href("/services/" + encodeURIComponent(row.service))}>${service ? row.resource : row.service}</a></td>
+        <td>${row.operation}</td><td class="n">${number(row.per_second)}</td><td class="n">${whole(row.hits)}</td><td class=${"n " + (row.error_rate > 0.05 ? "bad" : "")}>${row.errors ? `${row.error_rate > 0.05 ? "✕ " : ""}${percent(row.error_rate)}` : "0"}</td>
+        <td class="n">${seconds(row.p50)}</td><td class="n">${seconds(row.p95)}</td><td class="n">${seconds(row.p99)}</td><td>${row.versions.join(", ")}</td></tr>`)}</tbody></table></div></${Card}>`;
+}
