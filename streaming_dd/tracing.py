@@ -377,8 +377,9 @@ def _under_ddtrace(handler: Any) -> Any:
 def dropped_spans(name: str) -> Iterator[None]:
     """Have the spans that ddtrace's integrations make in the block dropped: they are a probe's own queries.
 
-    All of them belong to one trace of a priority by which the Agent drops it. A context without a span would do so
-    for the first of them only: ddtrace forgets it when that one ends.
+    They belong to a trace of a priority by which the Agent drops it. Its root is never finished and known to nobody
+    else, so without queries nothing is sent. (A context without a span would do so for the first query only:
+    ddtrace forgets it when that one ends.)
     """
     module = sys.modules.get("ddtrace.trace")
     if module is None or not module.tracer.enabled:
@@ -386,12 +387,12 @@ def dropped_spans(name: str) -> Iterator[None]:
         return
     provider = module.tracer.context_provider
     before = provider.active()
-    span = module.tracer.start_span(name, child_of=None, activate=True)
-    span.context.sampling_priority = _USER_REJECT
+    root = module.Span(name)
+    root.context.sampling_priority = _USER_REJECT
+    provider.activate(root)
     try:
         yield
     finally:
-        span.finish()
         provider.activate(before)
 
 

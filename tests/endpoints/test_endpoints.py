@@ -481,3 +481,21 @@ def test_their_requests_are_counted_only_if_asked(
     counted = requests_counted(seen)
     recorder.reset()
     assert counted == routes
+
+
+def test_their_requests_are_not_in_the_access_log(
+    site: Any, get: Get, configure: Configure, tmp_path: Any
+) -> None:
+    """The access log has the application's requests alone."""
+    path = tmp_path / "app.log"
+    configure(logs_enabled=True, log_stdout=False, log_file=str(path), health_disk_free=0)
+    app = Endpoints(dd.DatadogMiddleware(site))
+    for asked in ("/health", "/stats", "/metrics", "/"):
+        get(app, asked)
+    seen = recorder.current
+    assert seen is not None
+    seen.traffic.settle()
+    recorder.reset()
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    urls = [line["http.url"] for line in lines if line["logger.name"] == "streaming_dd.access"]
+    assert urls == ["/"]
