@@ -67,9 +67,8 @@ class Insight:
         run = steps.run
         if not isinstance(run, TaskRun):
             return {}
-        line = self._tasks.line(run, "")
-        del line["message"], line["logger.name"]
-        return {"task": f"task {run.kind.resource} {run.task_id}".rstrip(), **line}
+        names = {"task": f"task {run.kind.resource} {run.task_id}".rstrip(), **run.kind.span_tags}
+        return {**names, **self._tasks.who(run)}
 
     # --- the process ------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ goes when the loop does. docs/decisions/0072 has the reasons and the cost.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
 import time
@@ -22,21 +23,21 @@ from . import catalog
 from .config import Config
 from .logs import Logs
 from .metrics import Counter, Metrics
-from .stacks import innermost, walk_frame
-from .steps import Meter, Steps
+from .stacks import Place, innermost, walk_frame
+from .steps import LONG_STEP, Meter, Steps
 
 LOCATIONS_LIMIT: Final = 50
-#: Location of a block in which this thread stood still as well.
+#: Location of a block in which this thread stood still as well, and of one that nothing is known of.
 STOOD_STILL: Final = "process_stood_still"
+UNSEEN: Final = "unseen"
 #: Most seconds between two looks, and the least.
 _TICK: Final = 0.025
 _TICK_LEAST: Final = 0.005
-#: Seconds after which a step of a task is looked at: who took it is then known to the line.
-_STEP_WORTH_A_LOOK: Final = 0.01
 #: Seconds in which one location is written about once.
 _QUIET: Final = 10.0
 _RECENT_LIMIT: Final = 20
 _STACK_LIMIT: Final = 30
+_RUNS_ONCE: Final = os.path.join("asyncio", "base_events.py")
 _MS: Final = 1000.0
 
 Clock = Callable[[], float]
@@ -57,8 +58,10 @@ class Watched:
         #: Code and depth of the frame that runs the loop, where the loop has no frames of its own (uvloop).
         self.runner: tuple[CodeType, int] | None = None
         #: The beat in which a block was reported, and what was said of it.
-        self.reported = -1
+        self._reported = -1
         self.block: dict[str, Any] | None = None
+        self._cpu = time.thread_time()
+        self._lock = threading.Lock()
         self.schedule(loop)
 
     def schedule(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -73,6 +76,7 @@ class Watched:
         if loop is None or self.meter.watcher is not self._monitor:
             return
         late = self._monitor.clock() - self.due
+        self._see_to_missed(late)
         self.beats += 1
         caller = sys._getframe(1)
         if not caller.f_code.co_filename.endswith("events.py"):
@@ -87,12 +91,39 @@ class Watched:
             self.block = None
         self.schedule(loop)
 
+    def may_report(self, beat: int) -> bool:
+        """Return whether the block before the next beat is the caller's to report: it is reported once."""
+        with self._lock:
+            first, self._reported = self._reported != beat, beat
+        return first
+
+    def _see_to_missed(self, late: float) -> None:
+        """Report a block that the thread could not see: it ended too soon, or C code let no thread run."""
+        cpu = time.thread_time()
+        used, self._cpu = cpu - self._cpu, cpu
+        long_step, self.meter.long_step = self.meter.long_step, None
+        monitor = self._monitor
+        if long_step is not None and long_step.seconds >= monitor.limit:
+            if self.may_report(self.beats):
+                monitor.report(self, long_step.seconds, long_step.place, None, long_step.steps)
+        elif late >= monitor.limit and used > late / 5 and not self.paused and self.may_report(self.beats):
+            monitor.report(self, late, None, None, None)
+
     def is_idle(self, frame: FrameType) -> bool:
         """Whether the loop's thread, whose innermost frame this is, waits for something to do."""
         if frame.f_code.co_filename.endswith("selectors.py"):
             return True
         runner = self.runner
         return runner is not None and frame.f_code is runner[0] and _depth(frame) == runner[1]
+
+    def inside(self, frame: FrameType) -> list[Place]:
+        """Return the places that the loop has called; those that run the loop have nothing to do with it."""
+        places = walk_frame(frame)
+        if self.runner is not None:
+            inner = _depth(frame) - self.runner[1]
+            return places[-inner:] if inner > 0 else []
+        outer = [at for at, place in enumerate(places) if place.file.endswith(_RUNS_ONCE)]
+        return places[outer[-1] + 1 :] if outer else places
 
 
 class LoopMonitor:
@@ -214,14 +245,16 @@ class LoopMonitor:
         steps = watched.meter.stepping
         step = now - steps.since if steps is not None else 0.0
         overdue = now - watched.due if not watched.paused else 0.0
-        if step < _STEP_WORTH_A_LOOK and overdue < self.limit:
+        if step < LONG_STEP and overdue < self.limit:
             return
         number = steps.work.steps if steps is not None else 0
         frame = sys._current_frames().get(watched.meter.thread_id)
+        ended = watched.meter.long_step
+        if ended is not None and ended.seconds >= self.limit:
+            return  # the block is over and known: the beat, which comes next, reports it
         if frame is None or watched.is_idle(frame):
             return
-        places = walk_frame(frame)
-        place = innermost(places)
+        place = innermost(watched.inside(frame))
         if place is None:
             return
         if steps is not None and steps is watched.meter.stepping and steps.work.steps == number:
@@ -229,14 +262,22 @@ class LoopMonitor:
         else:
             steps = None  # another step began while the stack was taken
         held = max(step if steps is not None else 0.0, overdue)
-        if held >= self.limit and watched.reported != beat:
-            watched.reported = beat
-            location = STOOD_STILL if stood_still else place.location
-            self._report(watched, held, location, str(place), frame, steps)
+        if held >= self.limit and watched.may_report(beat):
+            self.report(watched, held, place, frame, steps, stood_still=stood_still)
 
-    def _report(
-        self, watched: Watched, held: float, location: str, at: str, frame: FrameType, steps: Steps | None
+    def report(
+        self,
+        watched: Watched,
+        held: float,
+        place: Place | None,
+        frame: FrameType | None,
+        steps: Steps | None,
+        *,
+        stood_still: bool = False,
     ) -> None:
+        """Count a block, and write its line; without a frame it is over already."""
+        location = STOOD_STILL if stood_still else place.location if place is not None else UNSEEN
+        at = str(place) if place is not None else "code that could not be seen"
         self._count(location)
         fields = self._describe(steps) if steps is not None else {}
         who = f" ({fields['task']})" if "task" in fields else ""
@@ -253,19 +294,20 @@ class LoopMonitor:
         unwritten = self._may_write(location)
         if self._logs is None or unwritten is None:
             return
-        if location == STOOD_STILL:
+        if stood_still:
             message = (
                 f"the whole process stood still for {held:.2f} s (paused, or the clock jumped, or C code kept "
                 f"Python's lock), at {at}"
             )
         else:
-            message = f"event loop held for {held:.2f} s by {at}{who}"
+            over = "" if frame is not None else "; it was over when other code could look"
+            message = f"event loop held for {held:.2f} s by {at}{who}{over}"
         line: dict[str, object] = {
             "message": message,
             "logger.name": "streaming_dd.loop",
             "loop.held_ms": round(held * _MS, 3),
             "loop.location": location,
-            "loop.stack": "".join(traceback.format_stack(frame, _STACK_LIMIT)),
+            "loop.stack": "".join(traceback.format_stack(frame, _STACK_LIMIT)) if frame is not None else at,
             "dd.trace_id": "0",
             "dd.span_id": "0",
             **fields,

@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable, Coroutine, Generator
 from time import perf_counter, thread_time
 from types import CodeType
-from typing import Any, ClassVar, Final, Protocol, cast
+from typing import Any, ClassVar, Final, NamedTuple, Protocol, cast
 
 from .stacks import Place, await_chain, innermost, place_of_code
 
@@ -22,7 +22,12 @@ _CONTINUOUS: Final = 20e-6
 #: Seconds after which the thread's CPU clock is read again in any case.
 _DRIFT: Final = 500e-6
 #: Steps shorter than this (seconds) are not looked up in the code.
-_WORTH_A_PLACE: Final = 0.001
+WORTH_A_PLACE: Final = 0.001
+#: Seconds from which a step is long enough to be looked at while it is on, and to be remembered by its loop.
+LONG_STEP: Final = 0.01
+
+_NONE: Final[frozenset[int]] = frozenset()
+_thread_lock: Final = threading.Lock()
 
 
 class Stepped(Protocol):
@@ -36,14 +41,34 @@ class Stepped(Protocol):
         """Activate, in the context of one of the run's asyncio tasks, the span of its next segment."""
 
 
+class LongStep(NamedTuple):
+    """A step that held its loop for long, and has ended."""
+
+    seconds: float
+    place: Place | None
+    steps: Steps
+
+
 class Meter:
     """One event loop: the step that holds it now, and the CPU clock of its thread."""
 
-    __slots__ = ("__weakref__", "_at", "_cpu", "_read", "loop", "stepping", "thread_id", "watcher")
+    __slots__ = (
+        "__weakref__",
+        "_at",
+        "_cpu",
+        "_read",
+        "long_step",
+        "loop",
+        "stepping",
+        "thread_id",
+        "watcher",
+    )
 
     _of_loop: ClassVar[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Meter]] = (
         weakref.WeakKeyDictionary()
     )
+    #: The one that was asked for last: most processes have one loop.
+    _last: ClassVar[Meter | None] = None
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = weakref.ref(loop)
@@ -51,6 +76,8 @@ class Meter:
         self.stepping: Steps | None = None
         #: Who looks after this loop (the loop monitor of the recorder in use).
         self.watcher: object = None
+        #: The longest step since somebody took it from here, if it was long.
+        self.long_step: LongStep | None = None
         self._at = self._read = float("-inf")
         self._cpu = 0.0
 
@@ -58,9 +85,12 @@ class Meter:
     def of_running_loop(cls) -> Meter:
         """Return the meter of the running loop, made (and the loop's executor calls followed) at the first use."""
         loop = asyncio.get_running_loop()
-        meter = cls._of_loop.get(loop)
+        meter = cls._last
+        if meter is not None and meter.loop() is loop and meter.thread_id == threading.get_ident():
+            return meter
+        meter = cls._last = cls._of_loop.get(loop)
         if meter is None:
-            meter = cls._of_loop[loop] = Meter(loop)
+            meter = cls._last = cls._of_loop[loop] = Meter(loop)
             _follow_executor_calls(loop, meter)
         elif meter.thread_id != threading.get_ident():  # a loop that is run again, elsewhere
             meter.thread_id = threading.get_ident()
@@ -92,7 +122,6 @@ class Work:
     """What the steps of one run have cost so far, in seconds."""
 
     __slots__ = (
-        "_lock",
         "_sampled",
         "children",
         "cpu",
@@ -123,25 +152,34 @@ class Work:
         #: CPU time of its executor calls that ended, their number, and the threads that work for it now.
         self.thread_cpu = 0.0
         self.thread_calls = 0
-        self.threads: set[int] = set()
-        #: The steps of the asyncio tasks that it started, while those exist.
-        self.children: set[weakref.ref[Steps]] = set()
+        self.threads: set[int] | frozenset[int] = _NONE
+        #: The steps of the asyncio tasks that it started, while those exist; None if there never was one.
+        self.children: set[weakref.ref[Steps]] | None = None
         #: Bytes allocated by its steps and not freed by them, and the most so far; None while that is not measured.
         self.memory: int | None = None
         self.memory_peak = 0
         self._sampled: tuple[int, dict[Place, int]] | None = None
-        self._lock = threading.Lock()
+
+    def end(self) -> None:
+        """Let go of what only a live run needs: nothing of an ended run waits for the garbage collector."""
+        self.main = self.spawn = None
 
     @property
     def cpu_total(self) -> float:
         """CPU seconds on the loop and in executor threads."""
         return max(self.cpu, 0.0) + self.thread_cpu
 
-    def add_thread_call(self, seconds: float) -> None:
+    def end_thread_call(self, seconds: float) -> None:
         """Add the CPU time of an executor call; called in the executor's thread."""
-        with self._lock:
+        with _thread_lock:
             self.thread_cpu += seconds
             self.thread_calls += 1
+            self.threads = self.threads - {threading.get_ident()}
+
+    def begin_thread_call(self) -> None:
+        """Note that the calling thread works for the run from here on."""
+        with _thread_lock:
+            self.threads = self.threads | {threading.get_ident()}
 
     def sample(self, number: int, place: Place) -> None:
         """Note where step `number` was seen; called by the watching thread while the step holds the loop."""
@@ -242,15 +280,22 @@ class Steps(Coroutine[Any, Any, Any]):
             elapsed = now - start
             if elapsed > 0:
                 work.held += elapsed
-                if elapsed > work.longest:
-                    self._longest(elapsed)
+                if elapsed > WORTH_A_PLACE:
+                    self._note(elapsed, meter)
+                elif elapsed > work.longest:
+                    work.longest = elapsed
             work.steps += 1
 
-    def _longest(self, elapsed: float) -> None:
+    def _note(self, elapsed: float, meter: Meter) -> None:
+        """Note where a step was that took its time."""
         work = self.work
-        work.longest = elapsed
-        if elapsed >= _WORTH_A_PLACE:
-            work.longest_at = work.place_of_step(work.steps, self.stepped)
+        place = None
+        if elapsed > work.longest:
+            place = work.place_of_step(work.steps, self.stepped)
+            work.longest, work.longest_at = elapsed, place
+        if elapsed > LONG_STEP and (meter.long_step is None or elapsed > meter.long_step.seconds):
+            place = place or work.place_of_step(work.steps, self.stepped)
+            meter.long_step = LongStep(elapsed, place, self)
 
     def _follow_span(self) -> None:
         previous, self._active = self._active, self.run.span
@@ -273,9 +318,11 @@ class Spawner:
 
     def __call__(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
         if asyncio.iscoroutine(coroutine) and getattr(coroutine, "cr_code", None) is not self._own:
-            children = self._run.work.children
+            work = self._run.work
+            if work.children is None:
+                work.children = set()
             coroutine = self._steps(self._run, coroutine, self._meter, child=True)
-            children.add(weakref.ref(coroutine, children.discard))
+            work.children.add(weakref.ref(coroutine, work.children.discard))
         return asyncio.Task(coroutine, loop=loop, **options)
 
 
@@ -307,14 +354,13 @@ class _ThreadCall:
         self._func = func
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        work, thread = self._work, threading.get_ident()
-        work.threads.add(thread)
+        work = self._work
+        work.begin_thread_call()
         start = thread_time()
         try:
             return self._func(*args, **kwargs)
         finally:
-            work.add_thread_call(thread_time() - start)
-            work.threads.discard(thread)
+            work.end_thread_call(thread_time() - start)
 
     def __reduce__(self) -> tuple[Callable[[Any], Any], tuple[Callable[..., Any]]]:
         return _same, (self._func,)

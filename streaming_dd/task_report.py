@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from . import tracing, waits
+from .steps import WORTH_A_PLACE
 
 if TYPE_CHECKING:
     from .tasks import TaskRun
@@ -27,11 +28,12 @@ def measured(run: TaskRun) -> dict[str, object]:
     found: dict[str, object] = {"task.queue_time_ms": round((run.started - run.submitted) * _MS, 3)}
     if work.steps:
         found["task.cpu_ms"] = round(work.cpu_total * _MS, 3)
-        found["task.loop_ms"] = round(work.held * _MS, 3)
         found["task.steps"] = work.steps
-        found["task.longest_step_ms"] = round(work.longest * _MS, 3)
-        if work.longest_at is not None:
-            found["task.longest_step_at"] = str(work.longest_at)
+        if work.longest >= WORTH_A_PLACE:  # below that it held nobody up
+            found["task.loop_ms"] = round(work.held * _MS, 3)
+            found["task.longest_step_ms"] = round(work.longest * _MS, 3)
+            if work.longest_at is not None:
+                found["task.longest_step_at"] = str(work.longest_at)
     if work.thread_calls:
         found["task.thread_cpu_ms"] = round(work.thread_cpu * _MS, 3)
         found["task.thread_calls"] = work.thread_calls

@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 from . import catalog, task_report, tracing
@@ -62,6 +62,7 @@ class TaskKind:
         "failed_by",
         "first_event",
         "live",
+        "log_members",
         "longest_step",
         "memory",
         "metrics",
@@ -72,6 +73,7 @@ class TaskKind:
         "recent",
         "resource",
         "seconds",
+        "span_tags",
         "stalled",
         "stalls",
         "started",
@@ -82,6 +84,7 @@ class TaskKind:
         self.app = app
         self.model = model
         self.resource = f"{app}.{model}"
+        self.span_tags = {"task.app": app, "task.model": model}
         tags = {"app": app, "model": model}
         self.started = metrics.counter(catalog.TASKS_STARTED, **tags)
         self.completed = metrics.counter(catalog.TASKS_COMPLETED, **tags)
@@ -112,6 +115,8 @@ class TaskKind:
         }
         self.peak = Peak()
         self.live: set[TaskRun] = set()
+        #: What all its log lines have in common, as JSON.
+        self.log_members = b""
         #: Of the runs that were started and have ended: how many, their seconds, their CPU seconds, the last ones.
         self.ended = 0
         self.seconds = 0.0
@@ -340,6 +345,7 @@ class TaskRun:
         now = self.ended = time.perf_counter()
         kind = self.kind
         kind.live.discard(self)
+        self.work.end()
         kind.durations[outcome].record((now - (self.started if self.started is not None else now)) * _MS)
         if self.started is not None:
             kind.count_work(self, now - self.started)
@@ -445,10 +451,8 @@ class TaskBoard:
     # --- spans and logs of a run ----------------------------------------------------------------------------
 
     def _tags(self, run: TaskRun) -> dict[str, str]:
-        tags = {"task.app": run.kind.app, "task.model": run.kind.model}
-        if run.task_id:
-            tags["task.id"] = run.task_id
-        return tags
+        tags = run.kind.span_tags
+        return {**tags, "task.id": run.task_id} if run.task_id else tags
 
     def _open_span(self, run: TaskRun) -> None:
         tags = self._tags(run)
@@ -485,28 +489,42 @@ class TaskBoard:
     def log_start(self, run: TaskRun) -> None:
         """Write the line that says that a task started."""
         if self.logs is not None:
-            self.logs.emit(self.line(run, f"task {run.kind.resource} started"))
+            self.write(run, f"task {run.kind.resource} started", {})
 
     def _log_end(self, run: TaskRun, report: dict[str, object]) -> None:
         if self.logs is None:
             return
-        line = self.line(run, f"task {run.kind.resource} {run.outcome}")
-        line["task.status"] = run.outcome
-        line["duration"] = int(run.duration * 1e9)
-        line["task.events"] = run.events
-        line.update(report)
+        line: dict[str, object] = {
+            "task.status": run.outcome,
+            "duration": int(run.duration * 1e9),
+            "task.events": run.events,
+            **report,
+        }
         if run.outcome == "completed":
             line["task.final_value"] = short_value(run.value)
         if run.error is not None and run.outcome == "failed":
             line["error.kind"], line["error.message"], line["error.stack"] = tracing.describe_error(run.error)
-        self.logs.emit(line, "ERROR" if run.outcome == "failed" else "INFO")
+        level = "ERROR" if run.outcome == "failed" else "INFO"
+        self.write(run, f"task {run.kind.resource} {run.outcome}", line, level)
 
-    def line(self, run: TaskRun, message: str) -> dict[str, object]:
-        """Return the members of a log line about a run: the message, whose run it is, the ids of its span."""
-        line: dict[str, object] = {"message": message, "logger.name": "streaming_dd.tasks", **self._tags(run)}
-        if run.span is not None:
-            line["dd.trace_id"], line["dd.span_id"] = tracing.format_ids(run.span)
-        return line
+    def write(self, run: TaskRun, message: str, fields: Mapping[str, object], level: str = "INFO") -> None:
+        """Write a log line about a run, with its names and the ids of its span; from any thread."""
+        if self.logs is None:
+            return
+        kind = run.kind
+        if not kind.log_members:
+            names = {"logger.name": "streaming_dd.tasks", "task.app": kind.app, "task.model": kind.model}
+            kind.log_members = self.logs.constant_part(names)
+        self.logs.emit({"message": message, **self.who(run), **fields}, level, constant=kind.log_members)
+
+    @staticmethod
+    def who(run: TaskRun) -> dict[str, object]:
+        """Return what a log line needs to be found with its run: the task's id, and the ids of its span."""
+        trace_id, span_id = tracing.format_ids(run.span) if run.span is not None else ("0", "0")
+        ids: dict[str, object] = {"dd.trace_id": trace_id, "dd.span_id": span_id}
+        if run.task_id:
+            ids["task.id"] = run.task_id
+        return ids
 
     # --- at every flush, and at the end ----------------------------------------------------------------------
 

@@ -75,7 +75,8 @@ def look(work: Work, *, deep: bool = True) -> Wait:
 
 
 def _look_deeper(work: Work, wait: Wait) -> None:
-    children = [steps for ref in work.children.copy() if (steps := ref()) is not None and _is_live(steps)]
+    started = work.children.copy() if work.children is not None else ()
+    children = [steps for ref in started if (steps := ref()) is not None and _is_live(steps)]
     wait.children_count = len(children)
     wait.children = [_visible(await_chain(child)[0]) for child in children[:_CHILDREN_LIMIT]]
     if work.threads:

@@ -168,10 +168,8 @@ class Watchdog:
         self._moved(run, f"moved again: {run.outcome}")
 
     def _write(self, run: TaskRun, message: str, level: str, fields: dict[str, object]) -> None:
-        if self._board.logs is not None:
-            line = self._board.line(run, message)
-            line["task.age_ms"] = round(run.duration * 1000, 3)
-            self._board.logs.emit({**line, **fields}, level)
+        age = {"task.age_ms": round(run.duration * 1000, 3)}
+        self._board.write(run, message, {**age, **fields}, level)
 
 
 def cancels_requested(run: TaskRun) -> int:

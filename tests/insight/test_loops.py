@@ -91,18 +91,66 @@ def test_a_callback_that_is_no_task_is_found_too(run: Any, captured: Any, soon: 
 
 
 def test_a_block_in_c_that_keeps_the_interpreter_lock(run: Any, captured: Any) -> None:
-    """C code that lets no other thread run is found at the line that called it, as soon as a thread runs again."""
+    """C code that lets no other thread run is reported all the same, once: by the task, or as seen too late."""
 
     @timers.task("reports.export")
     async def export() -> int:
-        found = pow(3, 3_000_000)
+        await asyncio.sleep(0)
+        found = pow(3, 2_000_000)
+        await asyncio.sleep(0)
         return found.bit_length()
 
-    run(export())
+    async def main() -> None:
+        watch()
+        await export()
+        await asyncio.sleep(0.2)
+
+    run(main())
     task = captured.logs.one(fields={"task.status": "completed"})
     assert task["task.longest_step_ms"] > 100
     assert "export" in task["task.longest_step_at"]
-    assert [line["loop.location"].partition(":")[0] for line in blocks(captured)] == ["test_loops.py"]
+    (line,) = blocks(captured)
+    assert line["loop.location"].startswith("test_loops.py:")
+    assert "export" in line["loop.location"]
+    assert line["task.model"] == "export"
+    captured.metrics.assert_count(catalog.LOOP_BLOCKED, 1)
+
+
+def test_a_block_of_no_task_that_nobody_could_see_is_counted(run: Any, captured: Any) -> None:
+    """A callback in C code that lets no other thread run is reported once, if need be without its place."""
+
+    async def main() -> None:
+        watch()
+        await asyncio.sleep(0.1)
+        asyncio.get_running_loop().call_soon(pow, 3, 2_000_000)
+        await asyncio.sleep(0.2)
+
+    run(main())
+    assert len(blocks(captured)) == 1
+    captured.metrics.assert_count(catalog.LOOP_BLOCKED, 1)
+
+
+def test_a_step_between_two_looks_is_reported_when_it_is_over(captured: Any) -> None:
+    """A task's step is timed exactly: one over the limit is reported, though the thread came too early and too late."""
+
+    @timers.task("reports.export")
+    async def export() -> None:
+        hold(0.12)
+
+    async def main() -> None:
+        own = LoopMonitor(Config(), recorder.get().metrics, recorder.get().logs)
+        meter = Meter.of_running_loop()
+        meter.watcher = own
+        watched = Watched(own, meter, asyncio.get_running_loop())
+        recorder.get().tasks.watcher = None  # no thread looks
+        await export()
+        watched.beat()
+        watched.beat()
+
+    asyncio.run(main())
+    (line,) = blocks(captured)
+    assert "it was over when other code could look" in line["message"]
+    assert "export" in line["loop.location"]
 
 
 def test_an_idle_loop_is_not_held(run: Any, captured: Any) -> None:
