@@ -9,16 +9,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 from local_agent_helpers import Clock
 
 from streaming_dd.local_agent import LocalAgent
 from streaming_dd.local_agent.aggregate import Aggregator
 from streaming_dd.local_agent.store import Store
-
-# A loaded machine is slow to generate and slow to run: neither is a failure.
-settings.register_profile("local_agent", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("local_agent")
 
 
 @pytest.fixture
