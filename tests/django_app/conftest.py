@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from django_site import Null, set_up
+from django_site import Null, hide, set_up, show
 
 from streaming_dd import catalog, notices, recorder
 from streaming_dd.metrics import Counter
@@ -14,6 +14,18 @@ from streaming_dd.metrics import Counter
 def pytest_configure() -> None:
     """Configure Django before the test modules import anything of it."""
     set_up()
+
+
+def pytest_collection_finish() -> None:
+    """Hide Django from the tests of other folders."""
+    hide()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _django_is_configured() -> Iterator[None]:
+    show()
+    yield
+    hide()
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 import django
 from django.conf import settings
+from django.utils.functional import empty
 
 SETTINGS: dict[str, Any] = {
     "SECRET_KEY": "only for tests",
@@ -72,3 +73,18 @@ def set_up() -> None:
     if not settings.configured:
         settings.configure(**SETTINGS)
         django.setup()
+    _Shown.settings = settings._wrapped
+
+
+class _Shown:
+    settings: Any = empty
+
+
+def show() -> None:
+    """Let Django's settings be found, as `set_up` made them."""
+    settings._wrapped = _Shown.settings
+
+
+def hide() -> None:
+    """Let Django be as if it was not configured: tests of other folders run in the same process."""
+    settings._wrapped = empty
