@@ -101,6 +101,7 @@ def measure(name: str, check: str, broken: Callable[[Site], object]) -> str:
         "STREAMING_HEALTH_TIMEOUT": "2",
         "STREAMING_HEALTH_CACHE": "3",
         "STREAMING_HEALTH_INTERVAL": "0",
+        "STREAMING_HEALTH_LOOP_LAG": "1",
     }
     with tempfile.TemporaryDirectory() as folder, running_site(Path(folder), **defaults) as site:
         site.health()
