@@ -76,6 +76,7 @@ class TaskKind:
         "span_tags",
         "stalled",
         "stalls",
+        "start_members",
         "started",
     )
 
@@ -117,6 +118,7 @@ class TaskKind:
         self.live: set[TaskRun] = set()
         #: What all its log lines have in common, as JSON.
         self.log_members = b""
+        self.start_members = b""
         #: Of the runs that were started and have ended: how many, their seconds, their CPU seconds, the last ones.
         self.ended = 0
         self.seconds = 0.0
@@ -488,8 +490,31 @@ class TaskBoard:
 
     def log_start(self, run: TaskRun) -> None:
         """Write the line that says that a task started."""
-        if self.logs is not None:
-            self.write(run, f"task {run.kind.resource} started", {})
+        if self.logs is None:
+            return
+        kind = run.kind
+        if not kind.start_members:
+            kind.start_members = self.logs.constant_part(
+                {
+                    "message": f"task {kind.resource} started",
+                    "logger.name": "streaming_dd.tasks",
+                    "task.app": kind.app,
+                    "task.model": kind.model,
+                }
+            )
+        members = kind.start_members
+        if run.span is not None:
+            trace_id, span_id = tracing.format_ids(run.span)
+            members = b'%s,"dd.trace_id":"%s","dd.span_id":"%s"' % (
+                members,
+                trace_id.encode(),
+                span_id.encode(),
+            )
+        if run.task_id:
+            members += b"," + self.logs.constant_part({"task.id": run.task_id})
+        line = self.logs.rendered(members, "INFO", run.started_wall)
+        if line is not None:
+            self.logs.write(line)
 
     def _log_end(self, run: TaskRun, report: dict[str, object]) -> None:
         if self.logs is None:
