@@ -71,10 +71,10 @@ def test_a_profile_shows_what_runs_and_where_tasks_wait(run: Any, captured: Any)
     assert profile["$schema"] == "https://www.speedscope.app/file-format-schema.json"
     total = max(sum(track["weights"]) for track in profile["profiles"])
     assert total >= 0.9
-    assert seconds_of(profile, "task reports.crunch", "crunch", "grind") > 0.3
+    assert seconds_of(profile, "task reports.crunch", "crunch", "grind") > 0.1
     waiting = profile["profiles"][0]
     assert waiting["name"] == "tasks: where they wait"
-    assert seconds_of({**profile, "profiles": [waiting]}, "task reports.waits", "waits_long", "sleep") > 0.3
+    assert seconds_of({**profile, "profiles": [waiting]}, "task reports.waits", "waits_long", "sleep") > 0.1
     for track in profile["profiles"]:
         assert track["type"] == "sampled"
         assert track["unit"] == "seconds"

@@ -448,7 +448,7 @@ def test_finished_children_are_forgotten(run: Any, captured: Any) -> None:
         (live,) = recorder.get().tasks.live()
         return len(live.work.children or ())
 
-    assert run(export()) <= 1
+    assert run(export()) <= 3
 
 
 class Clocked:
@@ -504,9 +504,9 @@ def test_the_cpu_clock_is_exact_where_it_is_carried_on(monkeypatch: pytest.Monke
     async def body() -> None:
         nonlocal worked
         for _ in range(10_000):
-            start = time.perf_counter()
+            start = real()
             sum(range(200))
-            worked += time.perf_counter() - start
+            worked += real() - start
             await asyncio.sleep(0)
 
     async def main() -> tuple[float, float]:
@@ -518,7 +518,7 @@ def test_the_cpu_clock_is_exact_where_it_is_carried_on(monkeypatch: pytest.Monke
 
     counted, used = asyncio.run(main())
     assert reads < 10_000
-    assert 0.5 * min(worked, used) < counted <= used
+    assert 0.7 * worked < counted <= used
 
 
 def test_a_thread_call_can_be_sent_elsewhere() -> None:
