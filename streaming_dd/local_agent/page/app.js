@@ -95,8 +95,8 @@ function Lost() {
 function Said() { return useStore((s) => s.said); }
 
 function Strip() {
-  const status = useStore((s) => s.status), kept = useStore((s) => s.kept);
-  const rates = status?.rates || {};
+  const status = useStore((s) => s.status), kept = useStore((s) => s.kept), overview = useStore((s) => s.overview);
+  const rates = status?.rates || overview?.rates || {};
   return html`<footer class="strip"><span>DogStatsD <b>${number(rates.samples ?? 0, 3)}</b>/s</span><span>spans <b>${number(rates.spans ?? 0, 3)}</b>/s</span><span>logs <b>${number(rates.logs ?? 0, 3)}</b>/s</span>
     ${kept && html`<span><b>${kept.spans.dropped + kept.logs.dropped}</b> older dropped</span><span class="bounds">keeping ${kept.hours} h of 10 s, ${kept.minutes_hours} h of minutes · ${number(kept.spans.max_rows)} spans · ${number(kept.logs.max_rows)} logs</span>`}
     <a href=${href("/health")}>agent health</a></footer>`;

@@ -12,14 +12,16 @@ const MEANING = {
 export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
 export function nameOf(curve, all) {
-  const group = groupName(curve.group), aliases = new Set(all.map((each) => each.alias));
+  const same = (key) => all.length > 1 && all.every((each) => each.group?.[key] === curve.group[key]);
+  const telling = Object.entries(curve.group || {}).filter(([key]) => !same(key));
+  const group = groupName(Object.fromEntries(telling)), aliases = new Set(all.map((each) => each.alias));
   if (!group) return curve.alias || "value";
   return aliases.size > 1 && curve.alias ? `${curve.alias} · ${group}` : group;
 }
 
 function paint(curves) {
   let next = 0;
-  return curves.map((curve) => MEANING[nameOf(curve, curves).toLowerCase()] || MEANING[curve.alias?.toLowerCase()] || `s${(next++ % 8) + 1}`);
+  return curves.map((curve) => MEANING[nameOf(curve, curves).toLowerCase()] || `s${(next++ % 8) + 1}`);
 }
 
 function stacked(curves) {
@@ -50,7 +52,7 @@ export function Chart({ times, curves, kind = "line", unit, markers = [], spans 
     if (!times.length) return undefined;
     const element = place.current;
     const options = {
-      width: element.clientWidth || 300, height, padding: [8, 6, 0, 0],
+      width: element.clientWidth || 300, height, padding: [8, 18, 0, 0],
       legend: { show: false },
       cursor: {
         sync: { key: "page", setSeries: false }, drag: { x: true, y: false, setScale: false }, points: { size: 6 },
@@ -134,7 +136,7 @@ function shade(u, spans) {
 }
 
 function rule(u, markers) {
-  for (const { value, label, level } of markers) {
+  for (const [i, { value, label, level }] of markers.entries()) {
     const y = u.valToPos(value, "y", true);
     if (!(y >= u.bbox.top && y <= u.bbox.top + u.bbox.height)) continue;
     const { ctx } = u;
@@ -144,8 +146,8 @@ function rule(u, markers) {
     ctx.setLineDash([6 * devicePixelRatio, 4 * devicePixelRatio]);
     ctx.beginPath(); ctx.moveTo(u.bbox.left, y); ctx.lineTo(u.bbox.left + u.bbox.width, y); ctx.stroke();
     ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
-    ctx.textAlign = "right"; ctx.textBaseline = "bottom";
-    ctx.fillText(label || number(value), u.bbox.left + u.bbox.width - 4, y - 2);
+    ctx.textAlign = i % 2 ? "left" : "right"; ctx.textBaseline = "bottom"; // apart, where thresholds are near each other
+    ctx.fillText(label || number(value), u.bbox.left + (i % 2 ? 4 : u.bbox.width - 4), y - 2);
     ctx.restore();
   }
 }

@@ -11,10 +11,14 @@ export function number(value, digits = 3) {
   if (size && size < 0.001) return value.toExponential(1);
   return trim(value, digits);
 }
-const trim = (value, digits) => String(Number(value.toPrecision(digits))).replace(/^(-?\d+)(\.\d+)?$/, (all) => all);
+const trim = (value, digits) => String(Number(value.toPrecision(digits)));
 
 export function whole(value) {
   return value === null || value === undefined ? "–" : Math.round(value).toLocaleString("en-US").replace(/,/g, " ");
+}
+
+export function count(number, one) {
+  return `${whole(number)} ${one}${number === 1 ? "" : "s"}`;
 }
 
 export function seconds(value) {

@@ -3,8 +3,8 @@ import { html, useRef, useState } from "./vendor/preact.js";
 import { useGet, useQueries } from "./data.js";
 import { href, useStore } from "./state.js";
 import { Chart, ChartTable, Spark } from "./chart.js";
-import { Empty, Failure, Json, Nothing, Ribbon, State } from "./parts.js";
-import { day, groupName, inUnit, number, percent, seconds, whole } from "./format.js";
+import { Empty, Failure, Json, Nothing, State } from "./parts.js";
+import { groupName, inUnit, number, seconds } from "./format.js";
 import { LogRows } from "./views/log-rows.js";
 import { SpanRows } from "./views/span-rows.js";
 
@@ -174,7 +174,7 @@ export function SloStatus({ slo }) {
     <div class="dim">${slo.statuses.map((each) => each.timeframe).join(", ")} in Datadog; here over what is kept, at most ${seconds(now.covered)}</div></div>`;
 }
 
-const RANK = { Alert: 0, Warn: 1, "No Data": 2, OK: 3, Skipped: 4, Ignored: 5 };
+export const RANK = { Alert: 0, Warn: 1, "No Data": 2, OK: 3, Skipped: 4, Ignored: 5 };
 export const worstFirst = (a, b) => RANK[a.state] - RANK[b.state] || (a.priority || 9) - (b.priority || 9) || a.title.localeCompare(b.title);
 
 function ManageStatus({ definition }) {
@@ -207,4 +207,3 @@ function Unsupported({ definition }) {
   return html`<section class="widget"><header><h3>${definition.title || definition.type || "widget"}</h3></header>
     <div class="body"><${Failure} error=${{ error: `A widget of type ${definition.type}: Datadog shows it, this page does not.`, unsupported: true }} /><${Json} value=${definition} /></div></section>`;
 }
-export { Ribbon, day, whole, percent };

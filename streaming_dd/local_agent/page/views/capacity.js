@@ -1,9 +1,9 @@
 // How many servers do we need? Little's law on measured inputs; every input can be changed and says what it is.
 import { html, useState } from "../vendor/preact.js";
 import { useGet } from "../data.js";
-import { change, href, parameters, range, useAddress } from "../state.js";
-import { Card, Empty, Failure } from "../parts.js";
-import { bytes, number, seconds, whole } from "../format.js";
+import { change, parameters, range, useAddress } from "../state.js";
+import { Empty, Failure } from "../parts.js";
+import { number, seconds, whole } from "../format.js";
 
 // name, label, unit, where it is measured (a figure of /api/capacity and how it becomes the input), what is assumed without
 const INPUTS = [
@@ -84,4 +84,3 @@ function Check({ data }) {
   return html`<h3>Little's law: L = λ · W</h3><p class="law"><span><b>${number(rate.value)}</b> tasks/s</span> × <span><b>${seconds(duration.value)}</b></span> = <span><b>${number(law)}</b> at once</span> <span class="dim">· measured ${seen === null ? "–" : number(seen)} on average, ${peak.value === null ? "–" : number(peak.value)} at the peak</span></p>
     ${off > 0.2 && seen > 0.5 && html`<p class="notice">They differ by ${whole(off * 100)} %: the window is not steady, or long tasks still run and are not in W yet.</p>`}`;
 }
-export { Card, bytes, href };

@@ -46,7 +46,7 @@ function Older({ first, asked, onFilter }) {
 function Histogram({ data }) {
   if (!data) return html`<section class="card"><div class="waiting"></div></section>`;
   const known = [...new Set(data.counts.map(([, status]) => status))].sort((a, b) => LEVELS.indexOf(a) - LEVELS.indexOf(b));
-  const steps = Math.max(1, Math.round((parameters().get("end") ? 60 : 60)));
+  const steps = 60; // what the agent cuts a range into
   const times = Array.from({ length: steps }, (_, i) => data.start + i * data.step);
   const curves = known.map((status) => ({ alias: status, group: {}, values: times.map(() => 0) }));
   for (const [step, status, count] of data.counts) { const at = Math.min(step, steps - 1); curves[known.indexOf(status)].values[at] += count; }

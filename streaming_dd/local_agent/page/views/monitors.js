@@ -4,8 +4,8 @@ import { useGet } from "../data.js";
 import { href, range, useAddress } from "../state.js";
 import { Chart, ChartTable } from "../chart.js";
 import { Card, Empty, Failure, Json, Ribbon, State, Tags, level, walk } from "../parts.js";
-import { ago, clock, day, number, seconds } from "../format.js";
-import { SloStatus, thresholds, worstFirst } from "../widgets.js";
+import { ago, clock, day, groupName, number, seconds } from "../format.js";
+import { RANK, SloStatus, thresholds, worstFirst } from "../widgets.js";
 
 export function Monitors() {
   const { path } = useAddress();
@@ -62,9 +62,10 @@ function Curve({ data }) {
 }
 
 function Groups({ data }) {
-  const [open, setOpen] = useState(0), group = data.groups[open];
+  const order = [...data.groups].sort((a, b) => RANK[a.state] - RANK[b.state] || (b.value ?? 0) - (a.value ?? 0));
+  const [open, setOpen] = useState(null), group = order.find((each) => each.label === open) || order[0];
   return html`<${Card} title=${`Why: ${data.groups.length} group${data.groups.length === 1 ? "" : "s"} and the last evaluations`}>
-    ${!data.groups.length ? html`<${Empty} title="No group yet">A group appears with its first value${data.window ? ` in a window of ${seconds(data.window)}` : ""}.</${Empty}>` : html`<div class="why"><ul class="plain groups">${data.groups.map((each, i) => html`<li><button type="button" class="facet" aria-pressed=${i === open} onClick=${() => setOpen(i)}><span><${State} state=${each.state} /> ${each.label === "*" ? "everything" : each.label}</span><b>${each.value === null ? "" : number(each.value)}</b></button></li>`)}</ul>
+    ${!data.groups.length ? html`<${Empty} title="No group yet">A group appears with its first value${data.window ? ` in a window of ${seconds(data.window)}` : ""}.</${Empty}>` : html`<div class="why"><ul class="plain groups">${order.map((each) => html`<li><button type="button" class="facet" aria-pressed=${each === group} title=${each.label} onClick=${() => setOpen(each.label)}><span><${State} state=${each.state} /> ${each.label === "*" ? "everything" : groupName(each.group)}</span><b>${each.value === null ? "" : number(each.value)}</b></button></li>`)}</ul>
     <div class="scroll short"><table class="data"><thead><tr><th scope="col">evaluated</th><th scope="col" class="n">value</th><th scope="col">state</th><th scope="col">rule that applied</th></tr></thead><tbody>${(group?.readings || []).map((reading) => html`<tr><td class="nowrap">${clock(reading.time)}</td><td class="n">${number(reading.value)}</td><td><${State} state=${reading.state} /></td><td>${reading.rule}</td></tr>`)}</tbody></table></div></div>`}</${Card}>`;
 }
 

@@ -4,7 +4,7 @@ import { useGet, useQueries } from "../data.js";
 import { href, range, useStore } from "../state.js";
 import { Chart, Spark, last } from "../chart.js";
 import { Card, Copy, Empty, Failure, Nothing, State, Tile } from "../parts.js";
-import { ago, inUnit, number, percent, seconds } from "../format.js";
+import { ago, number, percent, seconds } from "../format.js";
 import { worstFirst } from "../widgets.js";
 import { LogRows } from "./log-rows.js";
 
@@ -121,4 +121,3 @@ function Missing({ received, listening }) {
   const lacking = [["metrics", received.samples, `DogStatsD on UDP port ${listening.dogstatsd_port}`], ["traces", received.spans, `traces on port ${listening.trace_port}`], ["logs", received.logs, `logs on TCP port ${listening.logs_port}`]].filter(([, count]) => !count);
   return html`<p class="notice">No ${lacking.map(([name]) => name).join(" and no ")} so far: the agent takes ${lacking.map(([, , where]) => where).join(", ")}. <code>streaming-dd doctor</code> says what is missing.</p>`;
 }
-export { inUnit };

@@ -1,9 +1,9 @@
 // Traces: search, a scatter of durations, the list; and one trace as a waterfall with its log lines and linked traces.
-import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
+import { html, useMemo, useRef, useState } from "../vendor/preact.js";
 import { useGet } from "../data.js";
 import { change, chosenTags, go, href, parameters, range, useAddress } from "../state.js";
 import { Card, Copy, Empty, Failure, State, level } from "../parts.js";
-import { clock, day, number, quoted, seconds } from "../format.js";
+import { clock, count, day, number, quoted, seconds } from "../format.js";
 import { LogRow } from "./log-rows.js";
 import { SpanRows } from "./span-rows.js";
 import { SearchBox } from "./search-box.js";
@@ -117,7 +117,7 @@ function Waterfall({ trace }) {
   const root = rows[0]?.span, errors = spans.filter((span) => span.error).length;
   return html`<p class="links"><a href=${href("/traces")}>← traces</a></p>
     <section class="card trace-head"><h2>${root ? html`${root.service} · ${root.name} · ${root.resource}` : "Log lines of a trace that has not ended"}</h2>
-      <p class="links"><span>${root ? day(start / 1e9) : ""}</span><b>${seconds(length / 1e9)}</b><span>${spans.length} spans</span>${errors > 0 && html`<${State} state="error">${errors} failed</${State}>`}<span>${logs.length} log lines</span>
+      <p class="links"><span>${root ? day(start / 1e9) : ""}</span><b>${seconds(length / 1e9)}</b><span>${count(spans.length, "span")}</span>${errors > 0 && html`<${State} state="error">${errors} failed</${State}>`}<span>${count(logs.length, "log line")}</span>
       <code class="id">${trace.trace_id}</code><${Copy} text=${trace.trace_id} label="copy dd.trace_id" /><a href=${href("/logs", { query: `trace_id:${trace.trace_id}` })}>logs</a></p>
       <${Links} trace=${trace} /></section>
     ${!spans.length && html`<p class="notice">No span has arrived: one is sent when it ends. Its log lines are already here.</p>`}
@@ -138,13 +138,13 @@ function Minimap({ rows, place, ink }) {
 }
 
 function SpanLine({ span, depth, kids, ink, place, logs, selected, folded, select, fold }) {
-  const left = place(span.start_ns), width = Math.max(0.25, place(span.start_ns + span.duration_ns) - left), beyond = left + width > 78;
+  const left = place(span.start_ns), width = Math.max(0.25, place(span.start_ns + span.duration_ns) - left), beyond = left + width > 78, inside = beyond && left < 22;
   return html`<li class=${"spanline" + (selected ? " selected" : "")}>
     <div class="name" style=${{ paddingLeft: `${Math.min(depth, 14) * 14}px` }}>${kids ? html`<button type="button" class="fold" tabindex="-1" aria-label=${folded ? "unfold" : "fold"} onClick=${() => fold(span.span_id, !folded)}>${folded ? "▸" : "▾"}</button>` : html`<i class="fold"></i>`}
       <button type="button" class="pick" data-row data-span=${span.span_id} data-error=${span.error ? "1" : undefined} aria-pressed=${selected} onClick=${() => select(span)} title=${`${span.name} ${span.resource}`}>${span.error ? html`<b class="bad">✕ </b>` : ""}<b>${span.name}</b> <span>${span.resource !== span.name ? span.resource : ""}</span></button></div>
     <div class="track" onClick=${() => select(span)}><i class=${"bar" + (span.error ? " failed" : "")} style=${{ left: `${left}%`, width: `${width}%`, backgroundColor: `var(--${ink})` }}></i>
       ${logs.filter((log) => log.span_id === span.span_id).map((log) => html`<i class=${"mark " + level(log.status)} title=${log.message.slice(0, 200)} style=${{ left: `${place(log.timestamp * 1e9)}%` }}></i>`)}
-      <span class="took" style=${beyond ? { right: `${100 - left}%` } : { left: `${left + width}%` }}>${seconds(span.duration_ns / 1e9)}</span></div></li>`;
+      <span class=${"took" + (inside ? " inside" : "")} style=${inside ? { right: `${100 - left - width}%` } : beyond ? { right: `${100 - left}%` } : { left: `${left + width}%` }}>${seconds(span.duration_ns / 1e9)}</span></div></li>`;
 }
 
 function LogLine({ log, depth, place }) {
@@ -154,12 +154,16 @@ function LogLine({ log, depth, place }) {
     ${open && html`<ul class="rows logs wide"><${LogRow} log=${log} /></ul>`}</li>`;
 }
 
+// What our spans say of their links, and what a span that links here is to this trace.
+const KINDS = { submitted_by: "was submitted by", watches: "watches", continues: "continues", previous_segment: "continues" };
+const FROM = { "task.run": "submitted", "sse.request": "watched by" };
+
 function Links({ trace }) {
   const to = trace.spans.flatMap((span) => (span.links || []).map((link) => ({ ...link, from: span }))), from = trace.linked_from || [];
   if (!to.length && !from.length) return null;
   return html`<ul class="plain linked">
-    ${to.slice(0, 20).map((link) => html`<li>↰ <b>${link.from.name}</b> was started from <a href=${href("/traces/" + link.trace_id, { span: link.span_id })}>trace …${link.trace_id.slice(-12)}</a> <span class="dim">${Object.entries(link.attributes || {}).map(([key, value]) => `${key}: ${value}`).join(", ")}</span></li>`)}
-    ${from.slice(0, 50).map((span) => html`<li>↳ started <a href=${href("/traces/" + span.trace_id, { span: span.span_id })}>${span.name} · ${span.resource}</a> <span class="dim">${clock(span.start_ns / 1e9)}, took ${seconds(span.duration_ns / 1e9)}</span> ${span.error ? html`<${State} state="error" />` : ""}</li>`)}</ul>`;
+    ${to.slice(0, 20).map((link) => html`<li>↰ <b>${link.from.name}</b> ${KINDS[link.attributes?.["link.kind"]] || "links to"} <a href=${href("/traces/" + link.trace_id, { span: link.span_id })}>trace …${link.trace_id.slice(-12)}</a> <span class="dim">${Object.entries(link.attributes || {}).filter(([key]) => key !== "link.kind").map(([key, value]) => `${key}: ${value}`).join(", ")}</span></li>`)}
+    ${from.slice(0, 50).map((span) => html`<li>↳ ${FROM[span.name] || "linked from"} <a href=${href("/traces/" + span.trace_id, { span: span.span_id })}>${span.name} · ${span.resource}</a> <span class="dim">${clock(span.start_ns / 1e9)}, took ${seconds(span.duration_ns / 1e9)}</span> ${span.error ? html`<${State} state="error" />` : ""}</li>`)}</ul>`;
 }
 
 function Detail({ span, self, trace }) {
@@ -177,7 +181,6 @@ function Detail({ span, self, trace }) {
     ${(message || kind) && html`<div class="failure"><b>${kind || "error"}</b><div>${message}</div></div>`}
     ${stack && html`<details open><summary>stack trace</summary><pre class="stack">${stack}</pre></details>`}
     ${span.events?.length > 0 && html`<details><summary>${span.events.length} events</summary><ul class="plain">${span.events.map((event) => html`<li><b>${event.name}</b> <span class="dim">${JSON.stringify(event.attributes || {})}</span></li>`)}</ul></details>`}
-    ${logs.length > 0 && html`<p><a href=${href("/logs", { query: `span_id:${span.span_id}` })}>${logs.length} log lines of this span</a></p>`}
+    ${logs.length > 0 && html`<p><a href=${href("/logs", { query: `span_id:${span.span_id}` })}>${count(logs.length, "log line")} of this span</a></p>`}
     <h3>tags</h3><table class="attributes"><tbody>${Object.entries(attributes).filter(([key]) => !["error.stack", "_dd.span_links"].includes(key)).sort(([a], [b]) => a.startsWith("_") - b.startsWith("_") || a.localeCompare(b)).map(([key, value]) => html`<tr><th scope="row">${key}</th><td>${String(value)}</td></tr>`)}</tbody></table></aside>`;
 }
-export { useEffect };
