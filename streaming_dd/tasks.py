@@ -494,27 +494,8 @@ class TaskBoard:
             return
         kind = run.kind
         if not kind.start_members:
-            kind.start_members = self.logs.constant_part(
-                {
-                    "message": f"task {kind.resource} started",
-                    "logger.name": "streaming_dd.tasks",
-                    "task.app": kind.app,
-                    "task.model": kind.model,
-                }
-            )
-        members = kind.start_members
-        if run.span is not None:
-            trace_id, span_id = tracing.format_ids(run.span)
-            members = b'%s,"dd.trace_id":"%s","dd.span_id":"%s"' % (
-                members,
-                trace_id.encode(),
-                span_id.encode(),
-            )
-        if run.task_id:
-            members += b"," + self.logs.constant_part({"task.id": run.task_id})
-        line = self.logs.rendered(members, "INFO", run.started_wall)
-        if line is not None:
-            self.logs.write(line)
+            kind.start_members = self.logs.constant_part({"message": f"task {kind.resource} started"})
+        self._write(run, kind.start_members, "INFO")
 
     def _log_end(self, run: TaskRun, report: dict[str, object]) -> None:
         if self.logs is None:
@@ -534,13 +515,26 @@ class TaskBoard:
 
     def write(self, run: TaskRun, message: str, fields: Mapping[str, object], level: str = "INFO") -> None:
         """Write a log line about a run, with its names and the ids of its span; from any thread."""
-        if self.logs is None:
+        if self.logs is not None:
+            self._write(run, self.logs.constant_part({"message": message, **fields}), level)
+
+    def _write(self, run: TaskRun, members: bytes, level: str) -> None:
+        """Write a line of rendered members behind those that all lines of the run have."""
+        logs, kind = self.logs, run.kind
+        if logs is None:
             return
-        kind = run.kind
         if not kind.log_members:
             names = {"logger.name": "streaming_dd.tasks", "task.app": kind.app, "task.model": kind.model}
-            kind.log_members = self.logs.constant_part(names)
-        self.logs.emit({"message": message, **self.who(run), **fields}, level, constant=kind.log_members)
+            kind.log_members = logs.constant_part(names)
+        ids = b""
+        if run.span is not None:
+            trace_id, span_id = tracing.format_ids(run.span)
+            ids = b',"dd.trace_id":"%s","dd.span_id":"%s"' % (trace_id.encode(), span_id.encode())
+        if run.task_id:
+            ids += b"," + logs.constant_part({"task.id": run.task_id})
+        line = logs.rendered(b"%s,%s%s" % (members, kind.log_members, ids), level, time.time())
+        if line is not None:
+            logs.write(line, urgent=level == "ERROR")
 
     @staticmethod
     def who(run: TaskRun) -> dict[str, object]:
