@@ -1,4 +1,4 @@
-"""Build the wheel, install it into an empty environment, and import it without the extras."""
+"""Build the wheel, look what it carries, install it into an empty environment, and import it without the extras."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import venv
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,6 +43,19 @@ print("wheel: imports and serves without the extras")
 """
 
 
+def carries_the_dashboards(wheel: Path) -> None:
+    """Check that the local agent finds every shipped dashboard, monitor and SLO in an installation."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    for kind in ("dashboards", "monitors", "slos"):
+        files = [file.name for file in (ROOT / "dd-agent" / kind).glob("*.json")]
+        missing = [
+            name for name in files if f"streaming_dd/local_agent/shipped_json/{kind}/{name}" not in names
+        ]
+        assert files, f"dd-agent/{kind} is empty"
+        assert not missing, f"the wheel lacks {kind}: {missing}"
+
+
 def main() -> None:
     """Run the check; a failing step raises."""
     with tempfile.TemporaryDirectory() as folder:
@@ -51,6 +65,7 @@ def main() -> None:
             stdout=subprocess.DEVNULL,
         )
         (wheel,) = Path(folder).glob("*.whl")
+        carries_the_dashboards(wheel)
         home = Path(folder) / "venv"
         venv.create(home, with_pip=True)
         python = home / "bin" / "python"

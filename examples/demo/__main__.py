@@ -29,6 +29,8 @@ from .view import Watch
 
 #: A bounded run waits this long beyond its seconds for every visitor to have come once.
 PATIENCE = 60.0
+#: Samples, spans and logs that the terminal's view may look at: a long demo stays as small as a short one.
+RECORD_LIMIT = 20_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,6 +82,7 @@ async def _demo(ports: Ports, seconds: float | None) -> int:
             page_port=ports.page,
             dogstatsd_socket=servers.dogstatsd_socket,
             trace_socket=servers.trace_socket,
+            record_limit=RECORD_LIMIT,
         )
         stack.enter_context(agent.running())
         print(

@@ -137,7 +137,7 @@ class Watch:
         clients = totals.now(catalog.CLIENTS_ACTIVE)
         self._most_clients = max(self._most_clients, clients)
         received = self.agent.received
-        spans, logs = received.spans, received.logs
+        spans, logs, came = received.spans, received.logs, self.agent.totals()
         return View(
             seconds=now - self.began,
             requests=requests,
@@ -159,9 +159,9 @@ class Watch:
             failure=last_failure(logs),
             received={
                 "datagrams": self.agent.aggregator.intake.datagrams,
-                "samples": self.agent.aggregator.intake.samples,
-                "spans": len(spans),
-                "log lines": len(logs),
+                "samples": came["samples"],
+                "spans": came["spans"],
+                "log lines": came["logs"],
                 "malformed": self.agent.aggregator.intake.malformed,
             },
         )

@@ -63,7 +63,7 @@ class LocalAgent:
         self.settings = (settings or Settings()).replace(**changes)
         self.clock = clock
         settings = self.settings
-        self.received = Received(keep_raw=settings.keep_raw)
+        self.received = Received(keep_raw=settings.keep_raw, limit=settings.record_limit)
         self.store = Store(clock=clock, max_series=settings.max_series)
         self.aggregator = Aggregator(
             self.store,
@@ -226,8 +226,8 @@ class LocalAgent:
         if closed:
             self.live.send("tick", {"bucket": closed[-1]}, id=closed[-1])
         if self._rates.due():
-            self._rates.note(self._totals())
-            self.live.send("status", {"rates": self.rates(), "received": self._totals()})
+            self._rates.note(self.totals())
+            self.live.send("status", {"rates": self.rates(), "received": self.totals()})
 
     def note_problem(self, text: str) -> None:
         """Keep what went wrong inside the agent for the health view; the same problem is kept and logged once."""
@@ -349,7 +349,8 @@ class LocalAgent:
                 self.received.log(log.attributes or {"message": log.message})
             self.received.notify()
 
-    def _totals(self) -> dict[str, int]:
+    def totals(self) -> dict[str, int]:
+        """Return how many samples, spans and logs have come in since the start; safe from any thread."""
         counts = self.records.counts()
         return {
             "samples": self.aggregator.intake.samples,

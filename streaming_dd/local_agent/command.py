@@ -49,7 +49,11 @@ def add_parser(subparsers: Any) -> None:
         metavar="NAME",
         help="name by which the page may be opened",
     )
-    add("--config", metavar="DIRECTORY", help="datadog.yaml and conf.d to read (dd-agent, if it is there)")
+    add(
+        "--config",
+        metavar="DIRECTORY",
+        help="datadog.yaml and conf.d to read, dashboards, monitors and slos to show (dd-agent, if it is there)",
+    )
     add("--persist", metavar="FILE", help="keep what is received in this SQLite file, over restarts")
     add("--max-series", type=int, metavar="N", help="series to keep in memory (10000)")
     add("--headless", action="store_true", help="the API only, no page: for CI")
@@ -97,6 +101,8 @@ def settings_of(options: argparse.Namespace) -> Settings:
         )
         if (value := getattr(options, name)) is not None
     }  # fmt: skip
+    if options.config and any(Path(options.config, name).is_dir() for name in ("dashboards", "monitors")):
+        given["dashboards"] = options.config
     settings = settings.replace(**given)
     return settings.shifted(options.port_offset, keep=given)
 

@@ -23,16 +23,18 @@ MAX_KEPT = 20_000
 class Received:
     """Bounded lists of what came in, oldest first; the oldest go when there are too many of a kind."""
 
-    def __init__(self, *, keep_raw: bool = False) -> None:
+    def __init__(self, *, keep_raw: bool = False, limit: int | None = None) -> None:
+        """Keep at most `limit` of each kind; without it, the bounds of this module."""
         self.keep_raw = keep_raw
         self._changed = threading.Condition()
         self._batches = 0
-        self._metrics: deque[Sample] = deque(maxlen=MAX_SAMPLES)
-        self._datagrams: deque[bytes] = deque(maxlen=MAX_SAMPLES)
-        self._spans: deque[Span] = deque(maxlen=MAX_KEPT)
-        self._logs: deque[dict[str, Any]] = deque(maxlen=MAX_KEPT)
-        self._events: deque[Event] = deque(maxlen=MAX_KEPT)
-        self._service_checks: deque[ServiceCheck] = deque(maxlen=MAX_KEPT)
+        samples, others = (MAX_SAMPLES, MAX_KEPT) if limit is None else (limit, limit)
+        self._metrics: deque[Sample] = deque(maxlen=samples)
+        self._datagrams: deque[bytes] = deque(maxlen=samples)
+        self._spans: deque[Span] = deque(maxlen=others)
+        self._logs: deque[dict[str, Any]] = deque(maxlen=others)
+        self._events: deque[Event] = deque(maxlen=others)
+        self._service_checks: deque[ServiceCheck] = deque(maxlen=others)
         self._malformed: deque[Malformed] = deque(maxlen=1_000)
 
     @property

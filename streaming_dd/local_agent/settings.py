@@ -42,12 +42,18 @@ class Settings:
     max_logs: int = 100_000
     persist: str | None = None
     """File (SQLite) that keeps what was received over restarts; None keeps it in memory."""
+    dashboards: str | None = None
+    """Directory with `dashboards/`, `monitors/` and `slos/`; None: `dd-agent` where one stands, else what is shipped."""
+    notify_webhook: str | None = None
+    """URL that gets a POST for each notification of a monitor."""
     headless: bool = False
     """Serve the API on `page_port`, but no page."""
     record: bool = True
     """Keep what arrives as it was sent, in `LocalAgent.received`: for tests, costs time and memory under load."""
     keep_raw: bool = False
     """Keep the raw datagrams too."""
+    record_limit: int | None = None
+    """Samples, spans, logs, ... of each kind that are kept so; None keeps 100,000 samples and 20,000 of each other."""
 
     def replace(self, **changes: Any) -> Settings:
         """Return a copy with changes."""

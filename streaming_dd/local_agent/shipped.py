@@ -32,7 +32,8 @@ class Shipped:
 
     def __init__(self, agent: LocalAgent, directory: Path | None = None) -> None:
         self.agent = agent
-        self.directory = directory or find()
+        named = agent.settings.dashboards
+        self.directory = directory or (Path(named) if named else find())
         self.problems: list[str] = []
         """What is wrong with files, for the page."""
 
@@ -41,7 +42,11 @@ class Shipped:
         if self.directory is None:
             return {}
         found, problems = read_folder(self.directory / "dashboards")
-        self.problems += problems
+        for name in list(found):
+            if wrong := fault(found[name]):
+                problems.append(f"dashboard {name}: {wrong}")
+                del found[name]
+        self._note(problems)
         first = {name: found[name] for name in ("overview",) if name in found}
         return {**first, **found}
 
@@ -53,8 +58,16 @@ class Shipped:
             self.agent.records,
             on_transition=self._tell,
         )
-        self.problems += problems
+        broken = [
+            f"monitor {each.name}: {each.problem}" for each in monitors.monitors.values() if each.problem
+        ]
+        self._note([*problems, *broken])
         return monitors
+
+    def _note(self, problems: list[str]) -> None:
+        self.problems += problems
+        for problem in problems:
+            self.agent.note_problem(problem)
 
     def on_bucket(self, bucket: int) -> None:
         """Evaluate the monitors at the end of a bucket that closed."""
@@ -70,6 +83,22 @@ def find() -> Path | None:
         if (directory / "dashboards").is_dir():
             return directory.resolve()
     return None
+
+
+def fault(document: Mapping[str, Any]) -> str:
+    """Say why a dashboard cannot be shown at all, "" if it can; what is wrong with one query is said in its widget."""
+    found = document.get("widgets")
+    if not isinstance(found, list):
+        return "'widgets' must be a list"
+    for index, widget in enumerate(found):
+        definition = widget.get("definition") if isinstance(widget, dict) else None
+        if not isinstance(definition, dict) or not isinstance(definition.get("type"), str):
+            return f"widgets[{index}] needs a 'definition' with a 'type'"
+        if not isinstance(definition.get("requests", []), list | dict):
+            return f"widgets[{index}]: 'requests' must be a list"
+        if definition["type"] == "group" and (wrong := fault(definition)):
+            return f"widgets[{index}]: {wrong}"
+    return ""
 
 
 def widgets(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
