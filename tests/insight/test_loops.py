@@ -96,7 +96,7 @@ def test_a_block_in_c_that_keeps_the_interpreter_lock(run: Any, captured: Any) -
     @timers.task("reports.export")
     async def export() -> int:
         await asyncio.sleep(0)
-        found = pow(3, 2_000_000)
+        found = pow(3, 4_000_000)
         await asyncio.sleep(0)
         return found.bit_length()
 
@@ -122,7 +122,7 @@ def test_a_block_of_no_task_that_nobody_could_see_is_counted(run: Any, captured:
     async def main() -> None:
         watch()
         await asyncio.sleep(0.1)
-        asyncio.get_running_loop().call_soon(pow, 3, 2_000_000)
+        asyncio.get_running_loop().call_soon(pow, 3, 4_000_000)
         await asyncio.sleep(0.2)
 
     run(main())
