@@ -1,4 +1,4 @@
-"""What every test relies on: ddtrace stays quiet and offline, no test sees the settings of the shell, slowness is no failure."""
+"""What every test relies on: ddtrace stays quiet and offline, no test sees the shell's settings, slowness is no failure."""
 
 from __future__ import annotations
 
