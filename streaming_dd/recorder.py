@@ -66,6 +66,7 @@ class Recorder:
         self.metrics = Metrics(config, sender, wake=self._wake.set)
         self.traffic = Traffic(config, self.metrics, self.logs)
         self.tasks = TaskBoard(config, self.metrics, self.tracing, self.logs)
+        self.tasks.fault = self.fault
         #: Called in every round of the background thread with the monotonic time.
         self.jobs: list[Job] = []
         #: Sections of /stats beside its own: name -> what returns JSON values. Called off the event loop.

@@ -9,18 +9,20 @@ itself, on its span, in its log line and in /stats, is in task_report.py.
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, ParamSpec, Protocol
 
 from . import catalog, task_report, tracing
 from .catalog import TaskOutcome
 from .config import Config
 from .logs import Logs
 from .metrics import Counter, Gauge, Metrics, Timing, clean_tag_value
+from .notices import say
 from .peaks import Peak
 from .steps import Meter, Spawner, Steps, Work
 from .task_events import EVENT_TYPES_LIMIT, EventHistory
@@ -30,6 +32,7 @@ from .tracing import Tracing
 ERROR_TYPES_LIMIT: Final = 50
 #: Durations of a kind that are kept to tell its own p95.
 _RECENT_LIMIT: Final = 256
+P = ParamSpec("P")
 _MS: Final = 1000.0
 
 
@@ -165,6 +168,20 @@ class TaskKind:
         counter.increment()
 
 
+def _harmless(method: Callable[P, None]) -> Callable[P, None]:
+    """Keep a fault of this package's own away from the task: it is counted and said, the task goes on."""
+
+    @functools.wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            method(*args, **kwargs)
+        except Exception as fault:  # noqa: BLE001 - whatever it is, it is not the task's
+            run: Any = args[0]
+            run._board.fault(fault)
+
+    return call
+
+
 class TaskRun:
     """One run of a task. Times are `time.perf_counter()` seconds unless they say otherwise."""
 
@@ -251,12 +268,14 @@ class TaskRun:
             self.finish("cancelled")
             gone()
 
+    @_harmless
     def begin(self) -> None:
         """Note the first step, inside the task's own context: from here on its span is the active one."""
         self.begin_detached()
         if self.span is not None:
             self._board.tracing.activate(self.span)
 
+    @_harmless
     def begin_detached(self) -> None:
         """Note the first step without activating the span: an async generator's steps do that one by one."""
         now = time.perf_counter()
@@ -302,6 +321,7 @@ class TaskRun:
         if not child or tracing.active() in (None, previous):
             tracing.activate(self.span)
 
+    @_harmless
     def event(self, event_type: object) -> None:
         """Note an event that the task sent to its clients."""
         now = time.perf_counter()
@@ -337,6 +357,7 @@ class TaskRun:
         else:
             self.finish("failed", error)
 
+    @_harmless
     def finish(self, outcome: TaskOutcome, error: BaseException | None = None) -> None:
         """End the run, once; a second call does nothing."""
         with self._board.span_lock:  # against the thread that cuts segments
@@ -386,6 +407,10 @@ class TaskRun:
         return (self.ended if self.ended is not None else time.perf_counter()) - self.started
 
 
+def _say(fault: Exception) -> None:
+    say("task", f"streaming_dd failed in a task, which is not affected: {fault!r}", exc_info=True)
+
+
 class TaskBoard:
     """The live tasks of this process, and the way to submit one."""
 
@@ -400,6 +425,8 @@ class TaskBoard:
         self.clients_of: dict[int, int] | None = None
         #: Who looks after loops and stalled tasks, and how coroutines are stepped; the recorder sets both.
         self.watcher: Watcher | None = None
+        #: Who is told of a fault of this package's own; the recorder sets it.
+        self.fault: Callable[[Exception], None] = _say
         self.steps: type[Steps] = Steps
         metrics.add_gauges(self._gauges)
 

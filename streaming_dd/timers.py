@@ -134,16 +134,25 @@ def runs_task(function: F) -> F:
     def run_task(*args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
         coroutine: Coroutine[Any, Any, Any] = function(*args, **kwargs)
         instance = _instance_in(args, kwargs)
-        key = kwargs.get("task_key", args[-1] if len(args) > 1 else "")
-        app, model, task_id = describe_task(instance, key)
-        board = recorder.get().tasks
-        run = board.submit(app, model, task_id, instance, _submitted_at.get())
+        run = _submit_instance(instance, kwargs.get("task_key", args[-1] if len(args) > 1 else ""))
+        if run is None:
+            return coroutine
         hooked = _hooked(run, instance, coroutine)
         driven = drive(run, hooked, noted=hasattr(instance, "process"))
         _close_unstarted(run, driven, hooked, coroutine)
         return driven
 
     return cast("F", _marked_as(function, run_task))
+
+
+def _submit_instance(instance: Any, key: object) -> TaskRun | None:
+    board = recorder.get().tasks
+    try:
+        app, model, task_id = describe_task(instance, key)
+        return board.submit(app, model, task_id, instance, _submitted_at.get())
+    except Exception as fault:  # noqa: BLE001 - the task runs, whatever fails here
+        board.fault(fault)
+        return None
 
 
 def _finds_task(function: F) -> F:
@@ -179,13 +188,16 @@ def _watch(instance: Any, names: tuple[str, str]) -> None:
     if request is None:
         return
     board = recorder.get().tasks
-    run = vars_of(instance).get(_RUN) or board.run_of(instance)
-    if run is None:
-        app, model, _ = describe_task(instance, f"{names[0]}:{names[1]}:" if all(names) else "")
-        kind, span = board.kind(app, model), None
-    else:
-        kind, span = run.kind, run.span
-    request.watch_task(kind.app, kind.model, instance, span)
+    try:
+        run = vars_of(instance).get(_RUN) or board.run_of(instance)
+        if run is None:
+            app, model, _ = describe_task(instance, f"{names[0]}:{names[1]}:" if all(names) else "")
+            kind, span = board.kind(app, model), None
+        else:
+            kind, span = run.kind, run.span
+        request.watch_task(kind.app, kind.model, instance, span)
+    except Exception as fault:  # noqa: BLE001 - the task starts, whatever fails here
+        board.fault(fault)
 
 
 def describe_task(instance: Any, key: object) -> tuple[str, str, object]:

@@ -344,6 +344,22 @@ def test_clients_of_a_task_without_the_middleware_are_its_queues(configure: Any,
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("broken", ["submit", "log_start", "finished"])
+def test_a_fault_of_ours_costs_no_task(broken: str, configure: Any, flush: Any, monkeypatch: Any) -> None:
+    """Whatever fails in here, the task runs to its end, and the fault is counted."""
+    found = configure()
+
+    def fail(*args: Any) -> Any:
+        raise RuntimeError("ours")
+
+    monkeypatch.setattr(found.tasks, broken, fail)
+    coordinator = timers.instrument(Coordinator())
+    row = Row(1)
+    asyncio.run(run_all(coordinator, row))
+    assert row.sent == [("start", {}), ("complete", "done")]
+    assert found.metrics.dropped["internal_error"] >= 1
+
+
 # --- decorators ---------------------------------------------------------------------------------------------
 
 
