@@ -21,6 +21,7 @@ from starlette.routing import BaseRoute, Route
 from ..errors import QueryError
 from ..query_language import parse_search
 from . import api, capacity_figures, explorer, widget_data
+from .dogstatsd import normalize_tag
 from .filters import Choice, Choices
 from .functions import Unsupported
 from .monitor_state import Monitor, in_words
@@ -61,6 +62,7 @@ def routes(agent: LocalAgent) -> list[BaseRoute]:
         get("/api/slos", _slos),
         get("/api/capacity", _capacity),
         get("/api/usage", _usage),
+        get("/api/resources", _resources),
         Route("/api/query", query, methods=["POST"]),
     ]
 
@@ -353,6 +355,16 @@ def _slos(shipped: Shipped, request: Request) -> Any:
 def _capacity(shipped: Shipped, request: Request) -> Any:
     start, end = api.time_range(shipped.agent, request)
     return capacity_figures.figures(shipped.agent.store, start, end)
+
+
+def _resources(shipped: Shipped, request: Request) -> Any:
+    """Return a service's resources as its spans write them, by the tag that trace metrics carry (lower case, `_`)."""
+    rows = shipped.agent.records.select_tuples(
+        "SELECT DISTINCT name, resource FROM spans WHERE service = ? LIMIT 2000",
+        [request.query_params.get("service", "")],
+    )
+    names = {normalize_tag(f"resource_name:{resource}").partition(":")[2]: resource for _, resource in rows}
+    return {"resources": names}
 
 
 def _usage(shipped: Shipped, request: Request) -> Any:

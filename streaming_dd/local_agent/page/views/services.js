@@ -7,7 +7,8 @@ import { number, percent, quoted, seconds, whole } from "../format.js";
 
 export function Services() {
   const { path } = useAddress(), service = path[1];
-  const { data, error } = useGet("services", { ...range(), service });
+  const { data, error } = useGet("services", { ...range(), service }), named = useGet("resources", { service }, { skip: !service });
+  const nameOf = (row) => named.data?.resources[row.resource] ?? row.resource; // metrics carry it as a tag, in lower case
   if (error) return html`<${Failure} error=${error} />`;
   if (!data) return html`<p class="loading">Adding up …</p>`;
   const chosen = new Map(chosenTags());
@@ -17,7 +18,7 @@ export function Services() {
     <${Card} title=${service ? `Resources of ${service}` : "Services"} tools=${service && html`<a href=${href("/traces", { query: `service:${quoted(service)} status:error` })}>failed traces</a>`}>
     <div class="scroll"><table class="data"><thead><tr><th scope="col">${service ? "resource" : "service"}</th><th scope="col">operation</th><th scope="col" class="n">requests/s</th><th scope="col" class="n">hits</th><th scope="col" class="n">errors</th><th scope="col" class="n">p50</th><th scope="col" class="n">p95</th><th scope="col" class="n">p99</th><th scope="col">versions</th></tr></thead>
       <tbody onKeyDown=${walk}>${rows.map((row) => html`<tr>
-        <td class="grow"><a data-row href=${service ? href("/traces", { query: `service:${quoted(row.service)} operation_name:${quoted(row.operation)} resource_name:${quoted(row.resource || "")}` }) : href("/services/" + encodeURIComponent(row.service))}>${service ? row.resource : row.service}</a></td>
+        <td class="grow"><a data-row href=${service ? href("/traces", { query: `service:${quoted(row.service)} operation_name:${quoted(row.operation)} resource_name:${quoted(nameOf(row) || "")}` }) : href("/services/" + encodeURIComponent(row.service))}>${service ? nameOf(row) : row.service}</a></td>
         <td>${row.operation}</td><td class="n">${number(row.per_second)}</td><td class="n">${whole(row.hits)}</td><td class=${"n " + (row.error_rate > 0.05 ? "bad" : "")}>${row.errors ? `${row.error_rate > 0.05 ? "✕ " : ""}${percent(row.error_rate)}` : "0"}</td>
         <td class="n">${seconds(row.p50)}</td><td class="n">${seconds(row.p95)}</td><td class="n">${seconds(row.p99)}</td><td>${row.versions.join(", ")}</td></tr>`)}</tbody></table></div></${Card}>`;
 }

@@ -172,7 +172,8 @@ function Detail({ span, self, trace }) {
   const kind = attributes["error.type"];
   const logs = trace.logs.filter((log) => log.span_id === span.span_id);
   const { data } = useGet("services", { ...range(), service: span.service }, { live: false });
-  const peer = data?.services.find((row) => row.operation === span.name && row.resource === span.resource.toLowerCase()) || data?.services.find((row) => row.operation === span.name && row.resource === span.resource);
+  const named = useGet("resources", { service: span.service }, { live: false }).data?.resources;
+  const peer = named && data?.services.find((row) => row.operation === span.name && (named[row.resource] ?? row.resource) === span.resource);
   const took = span.duration_ns / 1e9;
   return html`<aside class="card detail-pane" aria-label="Span"><header><h2>${span.name}</h2></header><p class="resource">${span.resource}</p>
     <dl class="facts"><dt>service</dt><dd>${span.service}</dd><dt>started</dt><dd>${day(span.start_ns / 1e9)}</dd><dt>duration</dt><dd><b>${seconds(took)}</b>, self ${seconds((self ?? 0) / 1e9)}</dd>
