@@ -13,7 +13,7 @@ SECRET_KEY = os.environ.get("REPORTS_SECRET_KEY") or secrets.token_urlsafe(32)
 DEBUG = False
 ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
 
-INSTALLED_APPS = ["examples.reports.apps.ReportsConfig"]
+INSTALLED_APPS = ["examples.reports.apps.ReportsConfig", "streaming_dd.django"]
 MIDDLEWARE = ["django.middleware.common.CommonMiddleware"]
 ROOT_URLCONF = "examples.reports.urls"
 USE_TZ = True
