@@ -326,6 +326,8 @@ class LocalAgent:
             if not top_level_known:
                 mark_top_level(chunk)
             self.trace_metrics.add(chunk)
+            if any(span.metrics.get("_sampling_priority_v1", 0) < 0 for span in chunk):
+                continue  # rejected by its user: counted, and dropped as Datadog's Agent does
             self.records.add_spans(chunk)
             for span in chunk:
                 self.tasks.add_span(span)

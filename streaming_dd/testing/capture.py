@@ -29,6 +29,7 @@ _SETTINGS: Final[dict[str, Any]] = {
     "log_file": "",
     "log_agent": "",
     "worker": "0",  # no lock file: tests may run in many processes
+    "health_interval": 0,  # no check in the background opens a test's database
 }
 
 

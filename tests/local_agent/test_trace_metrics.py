@@ -119,3 +119,16 @@ def test_top_level_is_computed_for_clients_that_do_not() -> None:
     ]
     mark_top_level(chunk)
     assert [span.span_id for span in chunk if span.metrics.get("_dd.top_level")] == ["1", "3", "4"]
+
+
+def test_a_trace_that_its_user_rejected_is_counted_and_not_kept() -> None:
+    """Health checks' spans come with a negative priority: their hits count, their trace is dropped as by the Agent."""
+    from streaming_dd.local_agent import LocalAgent
+
+    agent = LocalAgent(dogstatsd_port=0, trace_port=0, logs_port=0, page_port=None)
+    with agent.running():
+        rejected = make_span(metrics={"_sampling_priority_v1": -1, "_dd.top_level": 1})
+        kept = make_span(trace_id=f"{2:032x}", metrics={"_dd.top_level": 1})
+        agent._take_traces([[rejected], [kept]], True)
+        rows = agent.records.select("select trace_id from spans", ())
+        assert len(rows) == 1
