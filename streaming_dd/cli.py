@@ -19,6 +19,7 @@ from .errors import StreamingDDError
 _COMMANDS: dict[str, str] = {
     "config": "streaming_dd.cli",
     "agent": "streaming_dd.local_agent.command",
+    "monitors": "streaming_dd.local_agent.monitors_command",
     "assets": "streaming_dd.assets.command",
     "completion": "streaming_dd.completion",
     "doctor": "streaming_dd.doctor",

@@ -33,14 +33,8 @@ def add_parser(subparsers: Any) -> None:
         help="run the local agent: metrics, traces, logs, dashboards and monitors without an account",
         usage="streaming-dd agent [options] [-- COMMAND ...]",
     )
+    add_intake(parser)
     add = parser.add_argument
-    add("--port-offset", type=int, default=0, metavar="N", help="shift every port by N")
-    add("--dogstatsd-port", type=int, metavar="PORT", help="UDP port for DogStatsD (8125; 0: a free one)")
-    add("--trace-port", type=int, metavar="PORT", help="port for traces (8126)")
-    add("--logs-port", type=int, metavar="PORT", help="port for logs over TCP (10518)")
-    add("--page-port", type=int, metavar="PORT", help="port of the page and its API (8181)")
-    add("--dogstatsd-socket", metavar="PATH", help="unix datagram socket for DogStatsD")
-    add("--trace-socket", metavar="PATH", help="unix socket for traces")
     add("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     add(
         "--allow-host",
@@ -49,16 +43,28 @@ def add_parser(subparsers: Any) -> None:
         metavar="NAME",
         help="name by which the page may be opened",
     )
+    add("--persist", metavar="FILE", help="keep what is received in this SQLite file, over restarts")
+    add("--headless", action="store_true", help="the API only, no page: for CI")
+    add("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    parser.set_defaults(handler=run)
+
+
+def add_intake(parser: argparse.ArgumentParser) -> None:
+    """Add the options for what an agent listens on, reads and keeps."""
+    add = parser.add_argument
+    add("--port-offset", type=int, default=0, metavar="N", help="shift every port by N")
+    add("--dogstatsd-port", type=int, metavar="PORT", help="UDP port for DogStatsD (8125; 0: a free one)")
+    add("--trace-port", type=int, metavar="PORT", help="port for traces (8126)")
+    add("--logs-port", type=int, metavar="PORT", help="port for logs over TCP (10518)")
+    add("--page-port", type=int, metavar="PORT", help="port of the page and its API (8181)")
+    add("--dogstatsd-socket", metavar="PATH", help="unix datagram socket for DogStatsD")
+    add("--trace-socket", metavar="PATH", help="unix socket for traces")
     add(
         "--config",
         metavar="DIRECTORY",
         help="datadog.yaml and conf.d to read, dashboards, monitors and slos to show (dd-agent, if it is there)",
     )
-    add("--persist", metavar="FILE", help="keep what is received in this SQLite file, over restarts")
     add("--max-series", type=int, metavar="N", help="series to keep in memory (10000)")
-    add("--headless", action="store_true", help="the API only, no page: for CI")
-    add("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    parser.set_defaults(handler=run)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -89,8 +95,11 @@ def settings_of(options: argparse.Namespace) -> Settings:
         host=options.host, allowed_hosts=tuple(options.allow_host), headless=options.headless, record=False
     )
     directory = options.config or ("dd-agent" if Path("dd-agent/datadog.yaml").exists() else None)
-    if options.config and not Path(options.config, "datadog.yaml").exists():
-        raise LocalAgentError(f"--config {options.config}: there is no datadog.yaml in it")
+    files = ("datadog.yaml", "dashboards", "monitors")
+    if options.config and not any(Path(options.config, name).exists() for name in files):
+        raise LocalAgentError(
+            f"--config {options.config}: there is no datadog.yaml, dashboards/ or monitors/ in it"
+        )
     if directory:
         settings = datadog_yaml.load(directory, settings)
     given = {

@@ -80,12 +80,7 @@ class Monitors:
 
     def add(self, name: str, document: Json) -> Monitor:
         """Take a monitor in; one that cannot be read is kept with its problem, state Ignored."""
-        monitor = Monitor(name, document)
-        try:
-            monitor.query = read_query(document)
-        except QueryError as error:
-            monitor.problem = str(error)
-        self.monitors[name] = monitor
+        monitor = self.monitors[name] = read(name, document)
         return monitor
 
     def _add_slo(self, name: str, document: Json) -> None:
@@ -310,6 +305,16 @@ def _too_new(monitor: Monitor, state: GroupState, now: float) -> str:
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
+
+
+def read(name: str, document: Json) -> Monitor:
+    """Return a monitor; one whose query cannot be read has a problem instead."""
+    monitor = Monitor(name, document)
+    try:
+        monitor.query = read_query(document)
+    except QueryError as error:
+        monitor.problem = str(error)
+    return monitor
 
 
 def read_query(document: Json) -> MonitorQuery:

@@ -20,7 +20,7 @@ from starlette.routing import BaseRoute, Route
 
 from ..errors import QueryError
 from ..query_language import parse_search
-from . import api, capacity_figures, explorer, widget_data
+from . import api, capacity_figures, explorer, gate, widget_data
 from .dogstatsd import normalize_tag
 from .filters import Choice, Choices
 from .functions import Unsupported
@@ -58,6 +58,7 @@ def routes(agent: LocalAgent) -> list[BaseRoute]:
         get("/api/dashboards", _dashboards),
         get("/api/dashboards/{name}", _dashboard),
         get("/api/monitors", _monitors),
+        get("/api/gate", lambda shipped, request: gate.answer(shipped)),
         get("/api/monitors/{name}", _monitor),
         get("/api/slos", _slos),
         get("/api/capacity", _capacity),

@@ -36,6 +36,8 @@ class Shipped:
         self.directory = directory or (Path(named) if named else find())
         self.problems: list[str] = []
         """What is wrong with files, for the page."""
+        self.unread: list[str] = []
+        """Monitors and SLOs among them that are in no list."""
 
     @cached_property
     def dashboards(self) -> dict[str, Json]:
@@ -61,6 +63,7 @@ class Shipped:
         broken = [
             f"monitor {each.name}: {each.problem}" for each in monitors.monitors.values() if each.problem
         ]
+        self.unread = problems
         self._note([*problems, *broken])
         return monitors
 
