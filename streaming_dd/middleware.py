@@ -78,7 +78,8 @@ class DatadogMiddleware:
             exchange.close(None)
         finally:
             traffic.active -= 1
-            scope.pop(SCOPE_KEY, None)  # the exchange refers to the scope: a cycle would wait for the collector
+            # The exchange refers to the scope: the cycle of the two would wait for the garbage collector.
+            scope.pop(SCOPE_KEY, None)
             if exchange.own_span:
                 seen.tracing.activate(before)
             current.reset(token)

@@ -223,8 +223,9 @@ class Recorder:
         loop. The streams of those that resist end here.
         """
         loop = asyncio.get_running_loop()
-        while (self.traffic.active or self.traffic.websockets) and loop.time() < deadline:
-            await asyncio.sleep(0.01)  # noqa: ASYNC110 - at every end of a request, an event would cost more
+        # An event set at every end of a request would cost each of them; this is the end of the process.
+        while (self.traffic.active or self.traffic.websockets) and loop.time() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
         if self._told_to_end:
             self._guarded(self.traffic.abandon)
 
