@@ -46,6 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("address", help="the agent's page, or - with --terminal")
     parser.add_argument("directory", type=Path)
+    parser.add_argument("--range", default="15m", help="what the pictures look back over")
     parser.add_argument("--terminal", type=Path, help="captured output to draw instead, as demo.png")
     options = parser.parse_args()
     options.directory.mkdir(parents=True, exist_ok=True)
@@ -58,14 +59,14 @@ def main() -> None:
             trace = richest_trace(options.address)
             for name, (path, theme, width, height) in VIEWS.items():
                 page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=theme)  # type: ignore[arg-type]
-                take(page, options.address, path.format(trace=trace), options.directory / f"agent-{name}.png")
+                take(page, options.address, path.format(trace=trace), options.range, options.directory / f"agent-{name}.png")
                 page.close()
         browser.close()
 
 
-def take(page: Page, address: str, path: str, file: Path) -> None:
+def take(page: Page, address: str, path: str, span: str, file: Path) -> None:
     """Take one view. `live=0`: an open stream would keep the network from ever being quiet."""
-    page.goto(f"{address}/{path}{'&' if '?' in path else '?'}live=0&range=15m", wait_until="networkidle")
+    page.goto(f"{address}/{path}{'&' if '?' in path else '?'}live=0&range={span}", wait_until="networkidle")
     page.wait_for_timeout(800)
     page.screenshot(path=file)
 

@@ -122,7 +122,7 @@ function bounds(low, high, zero, markers) {
 function line(kind, ink, stack) {
   const base = { stroke: ink, width: 1.6, points: { size: 4, fill: ink } };
   if (kind === "bars") return { ...base, fill: ink, width: 0, points: { show: false }, paths: window.uPlot.paths.bars({ size: [0.75, 40], align: 1 }) };
-  if (kind === "area") return { ...base, fill: ink + (stack ? "99" : "33"), points: { show: false } };
+  if (kind === "area") return { ...base, width: stack ? 0.8 : 1.6, fill: ink + (stack ? "99" : "33"), points: { show: false } };
   return base;
 }
 

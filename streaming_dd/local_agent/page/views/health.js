@@ -17,13 +17,13 @@ export function Health() {
       <${Tile} title="Malformed" state=${dogstatsd.malformed ? "warn" : "good"} value=${whole(dogstatsd.malformed)} sub="DogStatsD lines that could not be read" />
       <${Tile} title="Memory" value=${bytes(data.memory.rss)} sub=${`up ${seconds(Math.round(data.now - data.started))}, Python ${data.python}`} /></div>
     ${data.problems.map((problem) => html`<p class="notice">${problem}</p>`)}
-    <div class="two">
+    <div class="pair">
     <${Card} title="What is kept, and its bounds"><${Bound} name="series" now=${series.count} most=${series.max} /><${Bound} name="bins of distributions" now=${series.sketch_bins} most=${series.max_sketch_bins} />
       ${["spans", "logs"].map((name) => html`<${Bound} name=${name} now=${records[name].rows} most=${records[name].max_rows} note=${`${bytes(records[name].bytes)} of ${bytes(records[name].max_bytes)}${records[name].dropped ? `; ${whole(records[name].dropped)} older ones were dropped` : ""}`} />`)}
       <p class="dim">Metrics: 4 hours of 10 s, then minutes up to 24 hours. ${data.persist ? `Kept over restarts in ${data.persist}.` : "In memory: a restart begins anew (--persist FILE keeps them)."}</p>
       ${Object.keys(series.rejected).length > 0 && html`<p class="notice">Refused for lack of room: ${Object.entries(series.rejected).map(([name, count]) => `${name} (${whole(count)})`).join(", ")}</p>`}
       ${series.mixed_kinds.length > 0 && html`<p class="notice">Sent with more than one type: ${series.mixed_kinds.join(", ")}</p>`}</${Card}>
-    <${Card} title="Listening"><dl class="facts">${Object.entries(listening).filter(([, value]) => value !== null).map(([name, value]) => html`<dt>${name.replaceAll("_", " ")}</dt><dd><code>${value}</code></dd>`)}
+    <${Card} title="Listening"><dl class="facts">${Object.entries(listening).filter(([, value]) => value !== null).map(([name, value]) => html`<dt>${name.replaceAll("_", " ")}</dt><dd><code title=${value}>${shortened(value)}</code></dd>`)}
       <dt>dropped by the kernel</dt><dd>${dogstatsd.dropped_by_kernel ?? "unknown"}</dd><dt>oversized</dt><dd>${dogstatsd.oversized}</dd><dt>clock steps back</dt><dd>${dogstatsd.clock_steps_back}</dd><dt>cut log lines</dt><dd>${logs.cut_lines}</dd><dt>open pages</dt><dd>${data.live.readers} <span class="dim">${data.live.missed} updates missed</span></dd>
       ${Object.entries(traces.clients).map(([language, version]) => html`<dt>tracer, ${language}</dt><dd>${version}</dd>`)}</dl></${Card}>
     <${Card} title="Lines that could not be read">${dogstatsd.malformed_lines.length ? html`<ul class="plain">${dogstatsd.malformed_lines.map((each) => html`<li><code class="wrap">${each.line.slice(0, 300)}</code><div class="dim">${each.reason}</div></li>`)}</ul>` : html`<${Empty} title="None" />`}</${Card}>
@@ -32,6 +32,9 @@ export function Health() {
     <${Card} title="Service checks">${checks.data?.checks.length ? html`<div class="scroll short"><table class="data"><thead><tr><th scope="col">check</th><th scope="col">status</th><th scope="col">tags</th><th scope="col">last run</th></tr></thead><tbody>${checks.data.checks.map((check) => { const run = check.runs.at(-1); return html`<tr><td>${check.name}</td><td><${State} state=${run.status} /></td><td class="dim">${check.tags.join(" ")}</td><td class="nowrap">${clock(run.timestamp)} ${run.message}</td></tr>`; })}</tbody></table></div>` : html`<${Empty} title="None yet" />`}</${Card}>
     <${Card} title="Events">${events.data?.events.length ? html`<ul class="plain">${events.data.events.map((event) => html`<li><time>${day(event.timestamp)}</time> <b>${event.title}</b> <span class="dim">${event.text}</span></li>`)}</ul>` : html`<${Empty} title="None yet" />`}</${Card}></div>`;
 }
+
+// A socket by its name; the whole path is in its title.
+const shortened = (value) => String(value).replace(/^.*\/(?=[^/]+$)/, "…/");
 
 function Bound({ name, now, most, note }) {
   const share = most ? now / most : 0;
