@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.routing import BaseRoute
 
@@ -38,6 +38,9 @@ from .tasks import Tasks
 from .trace_api import TraceAPI
 from .trace_metrics import TraceMetrics, mark_top_level
 from .traces import Span
+
+if TYPE_CHECKING:
+    from .webhook import Webhook
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +86,13 @@ class LocalAgent:
         """Called with the start of each closed bucket, once its series are in the store."""
         self.started = clock()
         self.problems: deque[str] = deque(maxlen=50)
+        self.webhook: Webhook | None = None
+        if settings.notify_webhook:
+            from .webhook import Webhook  # brings an HTTP client: only if asked for
+
+            self.webhook = Webhook(
+                settings.notify_webhook, anywhere=settings.notify_anywhere, on_problem=self.note_problem
+            )
         self.cut_lines = 0
         """Log lines that were longer than what is kept of one."""
         self.trace_api = TraceAPI(self._take_traces)
@@ -250,7 +260,15 @@ class LocalAgent:
         if self._series_file is not None:
             self._series_file.save()
         self.close()
+        if self.webhook is not None:
+            self.webhook.close()
         self._loop = None
+
+    @property
+    def page_url(self) -> str:
+        """Where a browser on this machine finds the page."""
+        host = self.settings.host if self.settings.host not in ("0.0.0.0", "::") else "127.0.0.1"
+        return f"http://[{host}]:{self.page_port}" if ":" in host else f"http://{host}:{self.page_port}"
 
     def rates(self) -> dict[str, float]:
         """Return samples, spans and logs per second, over the last seconds."""

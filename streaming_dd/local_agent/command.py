@@ -44,6 +44,8 @@ def add_parser(subparsers: Any) -> None:
         help="name by which the page may be opened",
     )
     add("--persist", metavar="FILE", help="keep what is received in this SQLite file, over restarts")
+    add("--notify-webhook", metavar="URL", help="POST what a monitor says to this address of this machine")
+    add("--notify-anywhere", action="store_true", help="let --notify-webhook be on another machine")
     add("--headless", action="store_true", help="the API only, no page: for CI")
     add("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     parser.set_defaults(handler=run)
@@ -106,7 +108,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
         name: value
         for name in (
             "dogstatsd_port", "trace_port", "logs_port", "page_port", "dogstatsd_socket", "trace_socket", "persist",
-            "max_series",
+            "max_series", "notify_webhook", "notify_anywhere",
         )
         if (value := getattr(options, name)) is not None
     }  # fmt: skip

@@ -32,11 +32,12 @@ class Live:
     def readers(self) -> int:
         return len(self._readers)
 
-    def send(self, event: str, data: dict[str, Any], *, id: int | None = None) -> None:
-        """Send one event to every reader; new readers get the last one of each kind at once."""
+    def send(self, event: str, data: dict[str, Any], *, id: int | None = None, keep: bool = True) -> None:
+        """Send one event to every reader; new readers get the last one of each kind at once, unless `keep` is off."""
         head = f"id: {id}\n" if id is not None else ""
         message = f"{head}event: {event}\ndata: ".encode() + msgspec.json.encode(data) + b"\n\n"
-        self._last[event] = message
+        if keep:
+            self._last[event] = message
         for queue in self._readers:
             self._put(queue, message)
 

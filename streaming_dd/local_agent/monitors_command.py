@@ -42,7 +42,15 @@ def add_parser(subparsers: Any) -> None:
     check.add_argument("--agent", metavar="URL", help="ask this running agent, such as http://127.0.0.1:8181")
     check.add_argument("--json", action="store_true", help="the result as JSON")
     command.add_intake(check)
-    check.set_defaults(handler=run_check, host="127.0.0.1", allow_host=[], headless=True, persist=None)
+    check.set_defaults(
+        handler=run_check,
+        host="127.0.0.1",
+        allow_host=[],
+        headless=True,
+        persist=None,
+        notify_webhook=None,
+        notify_anywhere=False,
+    )
     listing = actions.add_parser("list", help="list the monitors and say which cannot be read")
     listing.add_argument(
         "--config", metavar="DIRECTORY", help="directory with monitors/ and slos/ (dd-agent)"

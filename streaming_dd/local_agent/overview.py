@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +85,7 @@ def health(agent: LocalAgent) -> dict[str, Any]:
         "records": agent.records.counts(),
         "problems": list(agent.problems),
         "persist": agent.settings.persist,
+        "webhook": {"where": agent.webhook.where, **asdict(agent.webhook.counts)} if agent.webhook else None,
         "live": {"readers": agent.live.readers, "missed": agent.live.missed},
         "memory": {"rss": rss()},
         "python": sys.version.split()[0],

@@ -45,7 +45,9 @@ class Settings:
     dashboards: str | None = None
     """Directory with `dashboards/`, `monitors/` and `slos/`; None: `dd-agent` where one stands, else what is shipped."""
     notify_webhook: str | None = None
-    """URL that gets a POST for each notification of a monitor."""
+    """URL on this machine that gets a POST for each notification of a monitor."""
+    notify_anywhere: bool = False
+    """Let `notify_webhook` be on another machine."""
     headless: bool = False
     """Serve the API on `page_port`, but no page."""
     record: bool = True

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import QueryError
 from ..query_language import MetricQuery, walk
 from . import widget_data
-from .monitor_state import Transition
+from .monitor_state import Notification, Transition
 from .monitors import Monitors, load, read_folder
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Shipped:
             self.agent.store,
             self.agent.records,
             on_transition=self._tell,
+            on_notification=self._notify,
         )
         broken = [
             f"monitor {each.name}: {each.problem}" for each in monitors.monitors.values() if each.problem
@@ -78,6 +79,11 @@ class Shipped:
 
     def _tell(self, transition: Transition) -> None:
         self.agent.live.send("transition", asdict(transition))
+
+    def _notify(self, notification: Notification) -> None:
+        self.agent.live.send("notification", asdict(notification), keep=False)
+        if webhook := self.agent.webhook:
+            webhook.notify(notification, f"{self.agent.page_url}/monitors/{notification.monitor}")
 
 
 def find() -> Path | None:
