@@ -59,7 +59,13 @@ def main() -> None:
             trace = richest_trace(options.address)
             for name, (path, theme, width, height) in VIEWS.items():
                 page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=theme)  # type: ignore[arg-type]
-                take(page, options.address, path.format(trace=trace), options.range, options.directory / f"agent-{name}.png")
+                take(
+                    page,
+                    options.address,
+                    path.format(trace=trace),
+                    options.range,
+                    options.directory / f"agent-{name}.png",
+                )
                 page.close()
         browser.close()
 

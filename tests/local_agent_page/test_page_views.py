@@ -294,3 +294,35 @@ def test_the_monitor_that_fires_is_told(agent: LocalAgent, visit: Visit) -> None
     page = visit.open("monitors/health")
     expect(page.locator("main")).to_contain_text("for each env, service, check apart")
     expect(page.locator("main")).to_contain_text("<i>down</i>")
+
+
+def test_a_click_on_a_chart_leads_to_what_happened_then(visit: Visit) -> None:
+    """A click on a chart offers the traces, logs and tasks of that moment."""
+    page = visit.open("overview")
+    over = page.locator(".u-over").first
+    over.wait_for(timeout=20_000)
+    over.click(position={"x": 100, "y": 40})
+    page.get_by_role("link", name="logs at this time").click()
+    expect(page).to_have_url(re.compile(r"/logs\?.*start=\d+&end=\d+"))
+
+
+def test_a_browser_notifies_if_asked(visit: Visit, agent: LocalAgent) -> None:
+    """Who asked for it gets a browser notification of a fresh transition, and of no stale one."""
+    visit.page.add_init_script(
+        "window.told = []; window.Notification = class { constructor(title) { told.push(title); }"
+        " static permission = 'granted'; static async requestPermission() { return 'granted'; } };"
+    )
+    page = visit.open("monitors", live=True)
+    page.get_by_role("button", name="notify me in this browser").click()
+    expect(page.get_by_role("button", name="notifies in this browser")).to_be_visible()
+    for age, monitor in ((3600, "long-ago"), (0, "task-error-rate")):
+        said = {
+            "monitor": monitor,
+            "before": "OK",
+            "after": "Alert",
+            "time": agent.clock() - age,
+            "rule": "7 > 5",
+        }
+        agent._on_loop(lambda said=said: agent.live.send("transition", said))
+    page.wait_for_function("told.includes('Alert: Tasks fail too often')", timeout=30_000)
+    assert "Alert: long-ago" not in page.evaluate("told")

@@ -38,7 +38,7 @@ function stacked(curves) {
 
 // curves: [{alias, group, values}]; kind: line, bars or area; markers: [{value, label, level}]; spans: shaded [from, to, level].
 export function Chart({ times, curves, kind = "line", unit, markers = [], spans = [], height = 190, label = "chart", zero = true, legend = true, plain = false }) {
-  const place = useRef(null), plot = useRef(null), tip = useRef(null);
+  const place = useRef(null), plot = useRef(null), tip = useRef(null), dragged = useRef(-1000);
   const [pivot, setPivot] = useState(null);
   const theme = useStore((s) => s.theme);
   const stack = kind !== "line" && curves.length > 1;
@@ -68,7 +68,7 @@ export function Chart({ times, curves, kind = "line", unit, markers = [], spans 
         drawClear: [(u) => shade(u, now.current.spans)],
         draw: [(u) => rule(u, markers)],
         setCursor: [(u) => point(u, tip.current, now.current, names, inks, unit)],
-        setSelect: [(u) => zoom(u)],
+        setSelect: [(u) => { if (u.select.width >= 4) dragged.current = performance.now(); zoom(u); }],
       },
     };
     if (stack && kind === "bars") { // the tallest is drawn first
@@ -77,7 +77,7 @@ export function Chart({ times, curves, kind = "line", unit, markers = [], spans 
     const chart = plot.current = new window.uPlot(options, order(data, stack && kind === "bars"), element);
     chart.over.addEventListener("click", () => {
       const { idx, left } = chart.cursor;
-      if (idx === null || idx === undefined || now.current.dragged) { now.current.dragged = false; return; }
+      if (idx === null || idx === undefined || performance.now() - dragged.current < 300) return; // a drag ends in a click, too
       const at = now.current.times[idx], step = (now.current.times[1] ?? at + 10) - now.current.times[0];
       setPivot((old) => (old ? null : { left, at, step }));
     });

@@ -129,9 +129,21 @@ export function connect() {
     if (!store.paused) store.set({ tick: store.tick + 1 });
   });
   source.addEventListener("transition", (event) => {
-    const { monitor, before, after } = JSON.parse(event.data);
+    const { monitor, before, after, time, rule } = JSON.parse(event.data);
     store.set({ said: `Monitor ${monitor} went from ${before} to ${after}` });
+    // A new connection hears the last transition again: only a fresh one is worth a notification.
+    if (notifies() && after !== "Skipped" && before !== "Skipped" && Date.now() / 1000 - time < 60) {
+      new Notification(`${after}: ${store.page?.states.find((each) => each.name === monitor)?.title || monitor}`, { body: rule, tag: monitor });
+    }
   });
+}
+
+// Notifications of this browser, if they were asked for. State: localStorage "notify" and the browser's permission.
+export const notifies = () => localStorage.getItem("notify") === "1" && window.Notification?.permission === "granted";
+export async function setNotifies(wanted) {
+  const granted = wanted && (await window.Notification?.requestPermission()) === "granted";
+  localStorage.setItem("notify", granted ? "1" : "0");
+  return granted;
 }
 
 export function setPaused(paused) {

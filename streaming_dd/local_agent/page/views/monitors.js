@@ -1,7 +1,7 @@
 // Monitors: the state of each over time; and why one is in its state, what its query means, what it would have said.
 import { html, useState } from "../vendor/preact.js";
 import { useGet } from "../data.js";
-import { href, range, useAddress } from "../state.js";
+import { href, notifies, range, setNotifies, useAddress } from "../state.js";
 import { Chart, ChartTable } from "../chart.js";
 import { Card, Empty, Failure, Json, Ribbon, State, Tags, level, walk } from "../parts.js";
 import { ago, clock, day, groupName, number, seconds } from "../format.js";
@@ -19,7 +19,7 @@ function List() {
   const rows = [...data.monitors].sort(worstFirst), never = rows.every((row) => !row.evaluated);
   return html`${data.problems.map((problem) => html`<p class="notice">${problem}</p>`)}
     ${never && rows.length > 0 && html`<p class="notice">Waiting for the first evaluation: it comes with the next bucket of ten seconds.</p>`}
-    <${Card} title="Monitors" tools=${html`<span class="dim">evaluated every 10 s here, every minute in Datadog</span>`}>
+    <${Card} title="Monitors" tools=${html`<span class="dim">evaluated every 10 s here, every minute in Datadog</span><${Notify} />`}>
     ${!rows.length ? html`<${Empty} title="No monitors">Put Datadog's monitor JSON into <code>dd-agent/monitors/</code>.</${Empty}>` : html`<div class="scroll"><table class="data monitors"><thead><tr><th scope="col">state</th><th scope="col">monitor</th><th scope="col">worst group</th><th scope="col">${clock(data.start).slice(0, 5)} to ${clock(data.end).slice(0, 5)}</th><th scope="col">since</th></tr></thead>
       <tbody onKeyDown=${walk}>${rows.map((row) => {
     const worst = [...row.groups].sort((a, b) => (b.state === row.state) - (a.state === row.state) || (b.value ?? 0) - (a.value ?? 0))[0];
@@ -29,6 +29,12 @@ function List() {
   })}</tbody></table></div>`}</${Card}>
     <div class="two"><${Card} title="What changed">${data.transitions.length ? html`<ul class="plain">${data.transitions.slice(0, 15).map((each) => html`<li><time>${clock(each.time)}</time> <a href=${href("/monitors/" + each.monitor)}>${each.monitor}</a> <${State} state=${each.before} /> → <${State} state=${each.after} /> <span class="dim">${each.rule}</span></li>`)}</ul>` : html`<${Empty} title="No change yet" />`}</${Card}>
     <div class="stack">${(slos.data?.slos || []).map((slo) => html`<${Card} title=${`SLO: ${slo.title}`}><${SloStatus} slo=${slo} /></${Card}>`)}</div></div>`;
+}
+
+function Notify() {
+  const [on, setOn] = useState(notifies());
+  if (!window.Notification) return null;
+  return html`<button type="button" class="small" aria-pressed=${on} onClick=${() => setNotifies(!on).then(setOn)}>${on ? "notifies in this browser" : "notify me in this browser"}</button>`;
 }
 
 function Detail({ name }) {
