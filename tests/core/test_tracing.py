@@ -335,6 +335,7 @@ def test_ddtraces_own_integration_is_used_not_doubled(
     span = spans.one("sse.request")
     assert len(spans) == 1
     assert span.get_tag("component") == "asgi"
+    assert span.resource == "GET /events/{id}"
     assert span.get_tag("stream.outcome") == "completed"
 
 
