@@ -7,7 +7,6 @@ datagrams a second where this lost 0.6 %.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import os
 import socket
@@ -18,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import LocalAgentError
+from . import holders
 
 RECEIVE_BUFFER = 4 * 1024 * 1024
 DRAIN = 256
@@ -40,8 +40,7 @@ def bind_tcp(host: str, port: int, purpose: str) -> socket.socket:
     sock = socket.socket(_family(host), socket.SOCK_STREAM, socket.IPPROTO_TCP)
     if sys.platform != "win32":
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    _bind(sock, host, port, purpose, "tcp").listen(128)
-    return sock
+    return _bind(sock, host, port, purpose, "tcp")
 
 
 def bind_unix(path: str, kind: socket.SocketKind, purpose: str) -> socket.socket:
@@ -51,8 +50,9 @@ def bind_unix(path: str, kind: socket.SocketKind, purpose: str) -> socket.socket
         if not stat.S_ISSOCK(file.stat().st_mode):
             raise LocalAgentError(f"{purpose}: {path} exists and is no socket. Choose another path.")
         if _in_use(path, kind):
+            holder = holders.of_unix_socket(path) or "another process"
             raise LocalAgentError(
-                f"{purpose}: another process listens on {path}. Stop it, or choose another path."
+                f"{purpose}: {holder} listens on {path}. Stop that process, or choose another path."
             )
         file.unlink()
     sock = socket.socket(socket.AF_UNIX, kind)
@@ -188,6 +188,8 @@ def _bind(sock: socket.socket, host: str, port: int, purpose: str, protocol: str
     sock.setblocking(False)
     try:
         sock.bind((host, port))
+        if protocol == "tcp":
+            sock.listen(128)  # two may have bound before either listened
     except OverflowError:
         sock.close()
         raise LocalAgentError(f"{purpose}: there is no port {port}; write one from 0 to 65535.") from None
@@ -211,27 +213,10 @@ def _why_not(host: str, port: int, purpose: str, protocol: str, error: OSError) 
 
 def _holder(port: int, protocol: str) -> str:
     """Return " by NAME (pid N)" if /proc tells, else a guess for Datadog's own ports."""
-    with contextlib.suppress(OSError):
-        if holder := _process_on(port, protocol):
-            return f" by {holder}"
+    if holder := holders.of_port(port, protocol):
+        return f" by {holder}"
     if port in (8125, 8126, 5001):
         return ", probably by a Datadog Agent"
-    return ""
-
-
-def _process_on(port: int, protocol: str) -> str:
-    """Return the process that holds a local port, "" where /proc does not tell (other systems, other users)."""
-    inodes = set()
-    for table in (protocol, f"{protocol}6"):
-        for row in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-            columns = row.split()
-            if columns[1].endswith(f":{port:04X}"):
-                inodes.add(f"socket:[{columns[9]}]")
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            for descriptor in (process / "fd").iterdir():
-                if os.readlink(descriptor) in inodes:
-                    return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
     return ""
 
 
