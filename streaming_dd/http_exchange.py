@@ -392,7 +392,9 @@ class HttpExchange:
             return
         outcome = self.result if self.ended else self._judge_by_name(span.get_tag("error.type") or "")
         self._tag_stream(span, self.stream, outcome)
-        span.resource = f"{self.scope['method']} {self.route}"  # with its mounts, and in one form for all frameworks
+        span.resource = (
+            f"{self.scope['method']} {self.route}"  # with its mounts, and in one form for all frameworks
+        )
         span.set_tag("http.route", self.route)
         # ddtrace calls a client that left, or a shutdown, a failure of the server, and makes the status 500.
         span.set_tag("http.status_code", str(self.status))
