@@ -13,7 +13,7 @@ const FILTERS = {
 
 export function Tasks() {
   useAddress();
-  const { data, error } = useGet("tasks"), paused = useStore((s) => s.paused), [, beat] = useState(0);
+  const { data, error } = useGet("tasks", { limit: 1000 }), paused = useStore((s) => s.paused), [, beat] = useState(0);
   useEffect(() => { if (paused) return undefined; const timer = setInterval(() => beat((n) => n + 1), 1000); return () => clearInterval(timer); }, [paused]);
   const [skew, setSkew] = useState(0);
   useEffect(() => { if (data) setSkew(data.now - Date.now() / 1000); }, [data]);
