@@ -21,6 +21,7 @@ _COMMANDS: dict[str, str] = {
     "agent": "streaming_dd.local_agent.command",
     "monitors": "streaming_dd.local_agent.monitors_command",
     "assets": "streaming_dd.assets.command",
+    "capacity": "streaming_dd.capacity.command",
     "completion": "streaming_dd.completion",
     "doctor": "streaming_dd.doctor",
 }
