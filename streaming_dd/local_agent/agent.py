@@ -27,6 +27,7 @@ from .aggregate import Aggregator
 from .api import make_app
 from .contexts import Summary
 from .http_server import serving
+from .kept_states import StateFile
 from .live import Live
 from .persistence import SeriesFile
 from .received import Received
@@ -104,7 +105,10 @@ class LocalAgent:
         self._tcp_source = next((s for s in settings.log_sources if s.type == "tcp"), LogSource("tcp"))
         self._rates = Rates(clock)
         self._series_file: SeriesFile | None = None
+        self.state_file: StateFile | None = None
+        """Where the monitors' states are kept, with `persist`."""
         self._sockets: dict[str, socket.socket] = {}
+        self._connections = intake.Connections()
         self._bound = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -176,6 +180,9 @@ class LocalAgent:
         try:
             self._series_file = SeriesFile(self.store, self.records)
             self._series_file.load()
+            self.state_file = StateFile(self.store, self.records.connection)
+            self.state_file.load()
+            self._series_file.on_save.append(self.state_file.save)
             for log in explorer.task_logs(self.records):
                 self.tasks.add_log(log)
         except (sqlite3.Error, ValueError) as error:
@@ -299,6 +306,7 @@ class LocalAgent:
 
     async def _listen(self, stack: contextlib.AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()
+        stack.push_async_callback(self._connections.close)
         for name in ("dogstatsd", "dogstatsd_socket"):
             if sock := self._sockets.get(name):
                 drain = intake.serve_datagrams(sock, self._feed, self.received.notify)
@@ -306,7 +314,10 @@ class LocalAgent:
                 stack.callback(loop.remove_reader, sock)
         if sock := self._sockets.get("dogstatsd_stream_socket"):
             frames = await loop.create_unix_server(
-                lambda: intake.FrameProtocol(self._feed, self.received.notify, self._refuse_frame), sock=sock
+                lambda: intake.FrameProtocol(
+                    self._connections, self._feed, self.received.notify, self._refuse_frame
+                ),
+                sock=sock,
             )
             stack.callback(frames.close)
         if sock := self._sockets.get("logs"):
@@ -329,7 +340,7 @@ class LocalAgent:
             splitter.cut = 0
             self._take_lines(lines, self._tcp_source)
 
-        return intake.LineProtocol(splitter, take)
+        return intake.LineProtocol(self._connections, splitter, take)
 
     def _feed(self, datagram: bytes) -> None:
         if self.settings.record:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from array import array
+from collections.abc import Callable
 from typing import Any
 
 from .records import Records
@@ -39,6 +40,8 @@ class SeriesFile:
         self._ids: dict[Recorded, int] = {}
         self._saved = 0.0
         self.problem = ""
+        self.on_save: list[Callable[[], None]] = []
+        """What else is written in the same transaction."""
         self._db.executescript(_SCHEMA)
 
     def load(self) -> None:
@@ -93,6 +96,8 @@ class SeriesFile:
                 )
             self._db.executemany("INSERT OR REPLACE INTO units VALUES (?,?)", self._store.units.items())
             self._forget()
+            for write in self.on_save:
+                write()
         self._saved = now
 
     def _id(self, recorded: Recorded) -> int:

@@ -6,6 +6,7 @@ the grammar takes a tenth of a second, which is not spent before the agent is re
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import cached_property
@@ -66,6 +67,11 @@ class Shipped:
         ]
         self.unread = problems
         self._note([*problems, *broken])
+        if self.agent.state_file is not None:
+            try:
+                self.agent.state_file.attach(monitors)
+            except (ValueError, sqlite3.Error) as error:  # of another version of this package
+                self._note([f"the states of the monitors cannot be read and begin anew: {error}"])
         return monitors
 
     def _note(self, problems: list[str]) -> None:
