@@ -95,20 +95,50 @@ def serve_datagrams(
     return drain
 
 
-class FrameProtocol(asyncio.Protocol):
-    """DogStatsD over a unix stream: each payload after its length, 4 bytes, little-endian."""
+class Connections:
+    """The open connections of a listener: closing that alone would leave its clients talking to nobody."""
 
-    def __init__(
-        self, feed: Callable[[bytes], None], drained: Callable[[], None], refused: Callable[[int], None]
-    ) -> None:
-        self._feed = feed
-        self._drained = drained
-        self._refused = refused
-        self._buffer = bytearray()
+    def __init__(self) -> None:
+        self.open: set[asyncio.BaseTransport] = set()
+
+    async def close(self) -> None:
+        """Close all of them."""
+        for transport in list(self.open):
+            transport.close()
+        await asyncio.sleep(0)  # their protocols are told in the loop's next round
+
+
+class _Connected(asyncio.Protocol):
+    """One connection among `connections`."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
         self._transport: asyncio.BaseTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
+        self._connections.open.add(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._transport is not None:
+            self._connections.open.discard(self._transport)
+
+
+class FrameProtocol(_Connected):
+    """DogStatsD over a unix stream: each payload after its length, 4 bytes, little-endian."""
+
+    def __init__(
+        self,
+        connections: Connections,
+        feed: Callable[[bytes], None],
+        drained: Callable[[], None],
+        refused: Callable[[int], None],
+    ) -> None:
+        super().__init__(connections)
+        self._feed = feed
+        self._drained = drained
+        self._refused = refused
+        self._buffer = bytearray()
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer
@@ -168,10 +198,13 @@ class LineSplitter:
         return bytes(self._buffer).rstrip(b"\r")
 
 
-class LineProtocol(asyncio.Protocol):
+class LineProtocol(_Connected):
     """Logs over TCP: one line, one log."""
 
-    def __init__(self, splitter: LineSplitter, take: Callable[[list[bytes]], None]) -> None:
+    def __init__(
+        self, connections: Connections, splitter: LineSplitter, take: Callable[[list[bytes]], None]
+    ) -> None:
+        super().__init__(connections)
         self._splitter = splitter
         self._take = take
 
@@ -180,6 +213,7 @@ class LineProtocol(asyncio.Protocol):
             self._take(lines)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
         if lines := self._splitter.flush():
             self._take(lines)
 
