@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from math import isfinite
-from socket import SOCK_STREAM, gaierror
+from socket import SO_ERROR, SOCK_STREAM, SOL_SOCKET, gaierror
 from struct import pack
 from typing import Any, Final, Protocol
 
@@ -611,8 +611,11 @@ class AgentSender:
                     socket.sendall(pack("<I", len(payload)) + payload)
                 else:
                     socket.send(payload)
+                    # On this host a datagram that nobody takes is refused at once, and only the next send would say so.
+                    refused = socket.getsockopt(SOL_SOCKET, SO_ERROR)
+                    if refused:
+                        raise OSError(refused, os.strerror(refused))
             except OSError as error:
-                # A refused datagram is reported on the next send: the second attempt tells which it was.
                 self._client.close_socket()
                 if attempt == 2 or isinstance(error, gaierror):
                     self._say(error)
