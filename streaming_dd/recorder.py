@@ -131,7 +131,7 @@ class Recorder:
         """Do what is due. With `flush`, or while the process shuts down, flush at once."""
         now = time.monotonic()
         due = now - self._last_flush >= self.config.flush_interval
-        steps: list[Callable[[], None]] = [self.traffic.settle]
+        steps: list[Callable[[], None]] = [self.traffic.settle, self._count_lost_traces]
         if due or flush or self.stopping:
             self._last_flush = now
             steps += [
@@ -180,6 +180,16 @@ class Recorder:
         if self.logs is not None:
             for reason, count in self.logs.dropped.items():
                 self.metrics.lost_lines(reason, count)
+
+    def _count_lost_traces(self) -> None:
+        lost = self.tracing.look_for_agent(time.monotonic())
+        if lost:
+            self.metrics.drop(
+                "no_trace_agent",
+                f"no Agent takes traces at {self.tracing.address}; the application is not affected, but they are dropped. "
+                "Start one (`streaming-dd agent`), set DD_TRACE_AGENT_URL, or set STREAMING_TRACING_ENABLED=false.",
+                lost,
+            )
 
     def take_in(self) -> None:
         """Flush what has been recorded so far, for those who read totals; blocks, so call it off the event loop."""

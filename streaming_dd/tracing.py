@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 import threading
 import traceback
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, cast
-from urllib.parse import urlsplit
 
 from .catalog import HTTP_REQUEST, SSE_REQUEST, TASK_RUN, TASK_SUBMIT, SpanOperation
 from .config import Config
 from .notices import say
+from .span_outlet import Completion, Outlet, answers
 
 #: Headers that carry a trace context in one of ddtrace's propagation styles.
 _PROPAGATION_HEADERS: Final = frozenset({b"traceparent", b"x-datadog-trace-id", b"b3", b"x-b3-traceid"})
@@ -33,10 +31,9 @@ _USER_REJECT: Final = -1
 
 #: ddtrace's tracer, once imported by `start()`.
 _tracer: Any = None
-#: What takes finished spans in place of the agent, while a test captures.
-_taken_by: list[Callable[[Sequence[Any]], None]] = []
-#: Spans of ddtrace's own integrations, and what completes them when they are sent.
-_completed_by: weakref.WeakKeyDictionary[Any, weakref.WeakMethod[Any]] = weakref.WeakKeyDictionary()
+#: What a finished trace passes before and after the user's own filters.
+_completion: Final = Completion()
+_outlet: Final = Outlet()
 
 
 def correlation() -> tuple[str, str]:
@@ -162,28 +159,28 @@ class Tracing:
         return otlp_address() or self._tracer.agent_trace_url or "" if self._tracer is not None else ""
 
     def agent_answers(self, timeout: float = 0.25) -> bool:
-        """Return whether something listens where the spans go: ddtrace would retry for seconds if not."""
-        url = urlsplit(self.address)
-        try:
-            if url.scheme == "unix":
-                with socket.socket(socket.AF_UNIX) as probe:
-                    probe.settimeout(timeout)
-                    probe.connect(url.path)
-            elif url.hostname:
-                port = url.port or (443 if url.scheme == "https" else 80)
-                socket.create_connection((url.hostname, port), timeout).close()
-        except OSError:
-            return False
-        return True
+        """Return whether something listens where the spans go."""
+        return answers(self.address, timeout)
+
+    def look_for_agent(self, now: float) -> int:
+        """Look now and then whether the Agent is there; return how many traces were dropped since, for want of one."""
+        if self._tracer is None:
+            return 0
+        _outlet.look(now, self.address)
+        dropped, _outlet.dropped = _outlet.dropped, 0
+        return dropped
 
     def stop(self, timeout: float) -> None:
         """Send what has finished and shut the tracer down, at once if no Agent listens."""
         if self._tracer is None or not self._tracer.enabled:
             return
-        answers = self.agent_answers()
-        if not answers:
+        if self.agent_answers():
+            self._tracer.shutdown(timeout=timeout)
+            return
+        if not _outlet.agent_is_absent:  # else it was said
             say("traces", f"no Agent takes traces at {self.address}; spans are lost.")
-        self._tracer.shutdown(timeout=timeout if answers else 0)
+        _discard(self._tracer)
+        self._tracer.shutdown(timeout=0)
 
 
 def link(span: Any, target: Any, attributes: Mapping[str, str]) -> None:
@@ -210,12 +207,8 @@ def clear_error(span: Any) -> None:
 
 def complete_when_sent(span: Any, complete: Callable[[Any], None]) -> None:
     """Have `complete` (a bound method, held weakly) called with a span of ddtrace's own when it is on its way out."""
-    processors = _processors(_tracer)
-    if processors is None:
-        return
-    if not any(isinstance(item, _Completion) for item in processors):
-        processors.insert(0, _Completion())
-    _completed_by[span] = weakref.WeakMethod(complete)
+    if _tracer is not None and _put_filters(_tracer):
+        _completion.add(span, complete)
 
 
 def describe_error(error: BaseException) -> tuple[str, str, str]:
@@ -253,6 +246,8 @@ def start(config: Config) -> Any:
     if not tracer.enabled:
         return None
     _join_opentelemetry()
+    _outlet.forget()
+    _put_filters(tracer)
     _tracer = tracer
     return tracer
 
@@ -313,6 +308,25 @@ def _processors(tracer: Any) -> list[Any] | None:
     """Return ddtrace's list of the user's trace filters; None in a ddtrace that keeps it elsewhere."""
     found = getattr(getattr(tracer, "_span_aggregator", None), "user_processors", None)
     return found if isinstance(found, list) else None
+
+
+def _put_filters(tracer: Any) -> bool:
+    """Put our filters around those of the user, unless they are there; False in a ddtrace that keeps them elsewhere."""
+    processors = _processors(tracer)
+    if processors is None:
+        return False
+    if _completion not in processors:
+        processors.insert(0, _completion)
+    if _outlet not in processors:
+        processors.append(_outlet)
+    return True
+
+
+def _discard(tracer: Any) -> None:
+    """Throw away what ddtrace has queued: at the end of the process it would try for seconds to send it."""
+    writer = getattr(getattr(tracer, "_span_aggregator", None), "writer", None)
+    for client in getattr(writer, "_clients", ()):
+        client.encoder.encode()
 
 
 def _join_opentelemetry() -> None:
@@ -461,16 +475,13 @@ def captured(take: Callable[[Sequence[Any]], None]) -> Iterator[None]:
     Inside the block spans are made also where DD_TRACE_ENABLED is false.
     """
     with borrowed() as tracer:
-        processors = _processors(tracer)
-        if processors is None:
-            tracer.configure(trace_processors=[_Tap()])
-        elif not any(isinstance(item, _Tap) for item in processors):
-            processors.append(_Tap())
-        _taken_by.append(take)
+        if not _put_filters(tracer):
+            tracer.configure(trace_processors=[_outlet])
+        _outlet.taken_by.append(take)
         try:
             yield
         finally:
-            _taken_by.remove(take)
+            _outlet.taken_by.remove(take)
 
 
 @contextmanager
@@ -494,26 +505,3 @@ def borrowed() -> Iterator[Any]:
             changed.append("address")
         if changed:
             _renew_exporter(tracer)
-
-
-class _Completion:
-    """One of ddtrace's trace filters: spans may still be changed there, although they are finished."""
-
-    def process_trace(self, trace: Sequence[Any]) -> Sequence[Any]:
-        """Complete the spans that somebody waits for."""
-        if _completed_by:
-            for span in trace:
-                complete = _completed_by.pop(span, None)
-                if complete is not None and (method := complete()) is not None:
-                    method(span)
-        return trace
-
-
-class _Tap:
-    """One of ddtrace's trace filters: keeps traces from the agent while somebody takes them."""
-
-    def process_trace(self, trace: Sequence[Any]) -> Sequence[Any] | None:
-        """Return the trace for the agent, or None."""
-        for take in _taken_by:
-            take(trace)
-        return None if _taken_by else trace

@@ -212,6 +212,14 @@ class Server(Process):
             stream.leave()
 
 
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    """Poll until the condition holds, for what no agent can tell."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {DEADLINE:.0f} s for {what}"
+        time.sleep(0.02)
+
+
 def totals(spans: list[Span]) -> dict[str, int]:
     """Return how many spans of each operation there are."""
     counts: dict[str, int] = defaultdict(int)
