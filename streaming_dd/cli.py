@@ -7,6 +7,7 @@ could not be carried out. To add a subcommand, add its module to `_COMMANDS`.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -36,12 +37,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 2
     try:
-        return int(options.handler(options) or 0)
+        code = int(options.handler(options) or 0)
+        sys.stdout.flush()
+        return code
     except StreamingDDError as error:
         print(f"streaming-dd: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # `| head` has read enough; what is still buffered goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
 
 
 def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:

@@ -199,7 +199,7 @@ def _line(row: Row) -> str:
     parts = [f"{word:<8} {row['monitor']}{group}  {_against(row)}"]
     if row["state"] == "Alert" and row["now"] != "Alert":
         parts.append(f"meanwhile; {row['now']} at the end")
-    if row["waits"]:
+    if row["waits"] and row["state"] in ("Alert", "Warn"):
         parts.append(f"Datadog would wait: {row['waits']}")
     text = "; ".join(parts)
     return "".join(letter if letter.isprintable() else "·" for letter in text.replace("\n", " "))

@@ -240,3 +240,16 @@ def test_list_names_every_monitor(tmp_path: Path) -> None:
     )
     assert (listed.returncode, "monitor typo" in listed.stderr) == (1, True)
     assert "task-error-rate" in listed.stdout
+
+
+@pytest.mark.process
+def test_reader_that_has_enough_is_no_error(tmp_path: Path) -> None:
+    """`streaming-dd monitors list | head -1` ends quietly."""
+    with subprocess.Popen(
+        [*COMMAND, "list"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (process.returncode, said) == (141, "")
