@@ -46,6 +46,10 @@ class ProfileError(StreamingDDError, ValueError):
     """A profile cannot be taken as asked for, or not now."""
 
 
+class ProfileBusyError(ProfileError):
+    """Another profile is being taken now."""
+
+
 class CapacityError(StreamingDDError, ValueError):
     """How many servers are needed cannot be said: nobody answers, or there is too little data to go by."""
 

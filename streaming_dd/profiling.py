@@ -18,7 +18,7 @@ from typing import Any, Final
 import orjson
 
 from . import recorder, waits
-from .errors import ProfileError
+from .errors import ProfileBusyError, ProfileError
 from .stacks import Place, short_file, walk_frame
 from .steps import Meter
 
@@ -120,7 +120,7 @@ def sample(seconds: float = 5.0, hz: float = 100.0, limit: int = STACKS_LIMIT) -
 def take(seconds: float = 5.0, hz: float = 100.0, limit: int = STACKS_LIMIT) -> Profile:
     """Profile this process for `seconds` at `hz` samples a second; blocks, so call it in a thread.
 
-    Raises ProfileError for numbers out of bounds, and while another profile is being taken.
+    Raises ProfileError for numbers out of bounds, ProfileBusyError while another profile is being taken.
     """
     for name, value, most in (
         ("seconds", seconds, SECONDS_LIMIT),
@@ -130,7 +130,7 @@ def take(seconds: float = 5.0, hz: float = 100.0, limit: int = STACKS_LIMIT) -> 
         if not 0 < value <= most:
             raise ProfileError(f"{name}: write a number above 0, at most {most:g}; {value!r} is not")
     if not _taking.acquire(blocking=False):
-        raise ProfileError("a profile is being taken already; ask again when it has ended")
+        raise ProfileBusyError("a profile is being taken already; ask again when it has ended")
     switching = sys.getswitchinterval()
     try:
         sys.setswitchinterval(_SWITCHING)

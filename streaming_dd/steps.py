@@ -223,6 +223,11 @@ class Steps(Coroutine[Any, Any, Any]):
         self._meter = meter
         self._loop: Any = meter.loop() if meter is not None else None
 
+    def holds(self) -> int | None:
+        """Return the thread whose loop a step of these holds now, or None; from any thread."""
+        meter = self._meter
+        return meter.thread_id if meter is not None and meter.stepping is self else None
+
     def __await__(self) -> Generator[Any, Any, Any]:
         return cast("Generator[Any, Any, Any]", self)
 

@@ -499,6 +499,8 @@ class TaskBoard:
 
     def finished(self, run: TaskRun) -> None:
         """Finish the span and write the line of a run that has just ended."""
+        if run.stall is not None and self.watcher is not None:
+            self.watcher.ended(run)
         span = run.span
         report = task_report.measured(run)
         if span is not None:
@@ -512,8 +514,6 @@ class TaskBoard:
             task_report.tag_span(span, report)
             span.finish()
         self._log_end(run, report)
-        if run.stall is not None and self.watcher is not None:
-            self.watcher.ended(run)
 
     def log_start(self, run: TaskRun) -> None:
         """Write the line that says that a task started."""

@@ -67,7 +67,10 @@ def look(work: Work, *, deep: bool = True) -> Wait:
         return wait
     places, awaited = await_chain(main)
     wait.awaits = _visible(places)
-    wait.running = bool(getattr(main, "cr_running", False) or getattr(main, "ag_running", False))
+    thread = main.holds()
+    wait.running = thread is not None
+    if thread is not None:
+        wait.awaits = _running(thread) or wait.awaits
     wait.target = describe_wait(awaited)
     if deep:
         _look_deeper(work, wait)
@@ -87,6 +90,13 @@ def _look_deeper(work: Work, wait: Wait) -> None:
                 places = _visible(walk_frame(frame))
                 start = next((at for at, place in enumerate(places) if place.kind == "user"), 0)
                 wait.threads.append(places[start:])
+
+
+def _running(thread: int) -> list[Place]:
+    """The stack of the step that holds the loop in this thread, from the task's own code inwards."""
+    places = walk_frame(sys._current_frames().get(thread))
+    outer = [at for at, place in enumerate(places) if place.kind == "own"]
+    return places[outer[-1] + 1 :] if outer else []
 
 
 def _is_live(steps: Steps) -> bool:

@@ -24,6 +24,7 @@ from ..recorder import Recorder
 from .access import Gate, has_token, no_token
 from .answers import Answer, answer, encode
 from .ownership import Ownership
+from .profile import Profiles
 from .stats import CoordinatorState, Stats
 
 Handler = Callable[[Scope], Awaitable[Answer]]
@@ -68,6 +69,7 @@ class Endpoints:
         self._gate = Gate(config)
         self._ownership = Ownership(self.app, config.health_timeout) if self.app is not _nothing else None
         self._shared_stats = Shared("streaming-dd-stats", self._render_stats)
+        self._profiles = Profiles()
         self._handlers = self._handlers_of(config) if config.endpoints_enabled else {}
         return seen
 
@@ -78,6 +80,7 @@ class Endpoints:
             "/health/ready": self._answer_ready,
             "/health/startup": self._answer_startup,
             "/stats": self._answer_stats,
+            "/stats/profile": self._answer_profile,
         }
         if config.prometheus_enabled and _has_prometheus(config):
             from .prometheus import Exposition
@@ -169,6 +172,10 @@ class Endpoints:
             return refused
         self._health.watch.watch(asyncio.get_running_loop())
         return Answer(200, await asyncio.wrap_future(self._shared_stats.ask()))
+
+    async def _answer_profile(self, scope: Scope) -> Answer:
+        refused = await self._gate.refusal(scope)
+        return refused if refused is not None else await self._profiles.answer(scope)
 
     def _render_stats(self) -> bytes:
         return encode(self._stats_part.collect(self._coordinator))

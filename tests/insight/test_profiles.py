@@ -13,9 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
+import httpx
 import pytest
 
 from streaming_dd import profiling, recorder, timers
+from streaming_dd.endpoints import Endpoints
 from streaming_dd.errors import ProfileError
 
 
@@ -224,3 +226,74 @@ def test_nothing_is_profiled_by_default(captured: Any) -> None:
 
     asyncio.run(main())
     assert not recorder.get().insight.profiles
+
+
+# --- /stats/profile -------------------------------------------------------------------------------------------
+
+TOKEN = "operator-token"
+
+
+@pytest.fixture
+def asked(captured: Any) -> Any:
+    """Ask /stats/profile in front of an application."""
+    recorder.configure(stats_token=TOKEN)
+
+    def ask(query: str = "", token: str = TOKEN, times: int = 1) -> list[httpx.Response]:
+        async def main() -> list[httpx.Response]:
+            transport = httpx.ASGITransport(app=Endpoints())
+            async with httpx.AsyncClient(transport=transport, base_url="http://app") as client:
+                headers = {"authorization": f"Bearer {token}"} if token else {}
+                requests = (client.get(f"/stats/profile?{query}", headers=headers) for _ in range(times))
+                return list(await asyncio.gather(*requests))
+
+        return asyncio.run(main())
+
+    return ask
+
+
+def test_a_profile_over_http_is_a_file_for_speedscope(asked: Any) -> None:
+    """Who may read /stats gets a profile of the live process, to be kept as a file."""
+    (found,) = asked("seconds=0.3&hz=50")
+    assert found.status_code == 200
+    assert found.headers["content-type"] == "application/json"
+    assert "speedscope.json" in found.headers["content-disposition"]
+    assert found.json()["profiles"]
+
+
+def test_a_profile_over_http_is_a_page(asked: Any) -> None:
+    """The page may run no script and load nothing, and the browser is told so."""
+    (found,) = asked("seconds=0.2&format=html")
+    assert found.headers["content-type"].startswith("text/html")
+    assert found.headers["content-security-policy"].startswith("default-src 'none'")
+    assert "<h1>" in found.text
+
+
+@pytest.mark.parametrize("token", ["", "wrong"])
+def test_a_profile_needs_the_token(asked: Any, token: str) -> None:
+    """A profile shows the code's functions: not for everyone."""
+    (found,) = asked("seconds=0.1", token)
+    assert found.status_code == 401
+    assert "profiles" not in found.text
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("seconds=1000", "seconds: write a number above 0, at most 60"),
+        ("seconds=x", "seconds: write a number"),
+        ("hz=nan", "hz: write a number above 0"),
+        ("format=svg", "format: write speedscope or html"),
+        ("second=1", "there is no 'second'"),
+    ],
+)
+def test_a_profile_that_cannot_be_is_refused_with_the_fix(asked: Any, query: str, said: str) -> None:
+    """A wrong parameter is named, with what to write."""
+    (found,) = asked(query)
+    assert found.status_code == 400
+    assert said in found.json()["error"]
+
+
+def test_only_one_profile_over_http_at_a_time(asked: Any) -> None:
+    """Of three at once, one is taken; the others are told to ask again."""
+    statuses = sorted(found.status_code for found in asked("seconds=0.5&hz=20", times=3))
+    assert statuses == [200, 409, 409]

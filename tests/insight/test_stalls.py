@@ -461,3 +461,31 @@ def test_a_flush_between_submitting_and_starting_ends_nothing(
 
         assert asyncio.run(export()) == "done"
         captured.metrics.assert_count(catalog.TASKS_COMPLETED, 1)
+
+
+def test_a_task_that_holds_the_loop_shows_its_stack(run: Any, capture: Any, eventually: Any) -> None:
+    """A task that computes or blocks awaits nothing: it is at the innermost line of the step that is on."""
+    with capture(task_max_age=30, task_silence=0) as captured:
+        held, free = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            held.set()
+            free.wait(20)
+
+        async def inner() -> None:
+            hold()
+
+        @timers.task("reports.export")
+        async def export() -> None:
+            await inner()
+
+        thread = threading.Thread(target=run, args=(export(),))
+        thread.start()
+        held.wait(20)
+        watchdog(31).look()
+        free.set()
+        thread.join()
+        line = next(line for line in stall_lines(captured) if "task.awaits" in line)
+        names = [text.rpartition(" in ")[2].rpartition(".")[2] for text in line["task.awaits"]]
+        assert names[:3] == ["export", "inner", "hold"]
+        assert f"running test_stalls.py:{line_of(hold, 2)} in" in line["task.waits_at"]
