@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import traceback
 import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -349,21 +350,21 @@ class HttpExchange:
             return "client_disconnect"
         if isinstance(error, asyncio.CancelledError | GeneratorExit):
             return "server_shutdown" if self._seen.stopping else "client_disconnect"
-        if isinstance(error, ConnectionError) and self._send_failed(error):
+        if isinstance(error, OSError) and self._send_failed(error):
             return "client_disconnect"
         return "error"
 
     def _send_failed(self, error: BaseException) -> bool:
-        """Whether a connection error came out of the server's send(), not out of the app's own work."""
-        frame = error.__traceback__
-        while frame is not None and frame.tb_next is not None:
-            frame = frame.tb_next
-        code = getattr(self._send, "__code__", None) or getattr(
-            getattr(self._send, "__func__", None), "__code__", None
-        )
-        return (
-            frame is not None and code is not None and frame.tb_frame.f_code.co_filename == code.co_filename
-        )
+        """Whether an error came out of the server's send(), as ASGI 2.4 has it, not out of the app's own work."""
+        code = getattr(self._send, "__code__", None)
+        if code is None:
+            return False
+        last = None
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            last = frame.f_code
+            if last is code:
+                return True
+        return last is not None and last.co_filename == code.co_filename
 
     def _close_span(self, error: BaseException | None) -> None:
         span = self.span
