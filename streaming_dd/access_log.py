@@ -11,7 +11,9 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from . import tracing
-from .logs import Logs
+
+if TYPE_CHECKING:
+    from .logs import Logs
 
 if TYPE_CHECKING:
     from .traffic import Finished, RequestCell

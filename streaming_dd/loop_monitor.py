@@ -17,13 +17,15 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from types import CodeType, FrameType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from . import catalog
 from .config import Config
-from .logs import Logs
 from .metrics import Counter, Metrics
 from .stacks import Place, innermost, walk_frame
+
+if TYPE_CHECKING:
+    from .logs import Logs
 from .steps import LONG_STEP, Meter, Steps
 
 LOCATIONS_LIMIT: Final = 50

@@ -16,20 +16,21 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from . import logs as logs_door
 from . import tracing, worker
 from .config import Config, django_settings, load
 from .insight import Insight
 from .log_destinations import Destination
-from .logs import Logs
 from .metrics import Metrics, Sender
 from .notices import say
 from .signals import SignalWatch
 from .tasks import TaskBoard
 from .tracing import Tracing
 from .traffic import Traffic
+
+if TYPE_CHECKING:
+    from .logs import Logs
 
 #: Seconds between two rounds of the background thread: how far access lines lag behind.
 _ROUND: Final = 0.2
@@ -61,7 +62,7 @@ class Recorder:
         self._last_check = float("-inf")
         self._slot: worker.Slot | None = None
         self._signals = SignalWatch(self._signalled, self.stop, config.shutdown_timeout + 1)
-        self.logs: Logs | None = logs_door.start(config) if config.enabled and config.logs_enabled else None
+        self.logs: Logs | None = _start_logs(config) if config.enabled and config.logs_enabled else None
         self.tracing = Tracing(config)
         self.metrics = Metrics(config, sender, wake=self._wake.set)
         self.traffic = Traffic(config, self.metrics, self.logs)
@@ -299,6 +300,12 @@ class Recorder:
         self.traffic.after_fork()
         self.tasks.after_fork()
         self.insight.after_fork()
+
+
+def _start_logs(config: Config) -> Logs:
+    from . import logs  # brings loguru: only where lines are written
+
+    return logs.start(config)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,11 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
-from typing import Any, Final, ParamSpec, Protocol
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol
 
 from . import catalog, task_report, tracing
 from .catalog import TaskOutcome
 from .config import Config
-from .logs import Logs
 from .metrics import Counter, Gauge, Metrics, Timing, clean_tag_value
 from .notices import say
 from .peaks import Peak
@@ -28,6 +27,9 @@ from .steps import Meter, Spawner, Steps, Work
 from .task_events import EVENT_TYPES_LIMIT, EventHistory
 from .task_report import short_value
 from .tracing import Tracing
+
+if TYPE_CHECKING:
+    from .logs import Logs
 
 ERROR_TYPES_LIMIT: Final = 50
 #: Durations of a kind that are kept to tell its own p95.

@@ -12,14 +12,16 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from . import catalog
 from .access_log import AccessLog
 from .catalog import StreamOutcome
 from .config import Config
-from .logs import Logs
 from .metrics import Counter, Gauge, Metrics, Timing
+
+if TYPE_CHECKING:
+    from .logs import Logs
 from .peaks import Peak
 
 METHODS: Final = frozenset(
