@@ -42,9 +42,12 @@ not a metric <b>at all</b>
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium; every test that needs it says so when it is not there."""
+    """The system's Chromium; every test that needs it says so when it is not there.
+
+    For a module only: while playwright runs, its event loop keeps `asyncio.run` from tests of other modules.
+    """
     if not CHROMIUM.exists():
         pytest.skip("there is no /usr/bin/chromium")
     with sync_playwright() as playwright:
@@ -53,7 +56,7 @@ def browser() -> Iterator[Browser]:
         found.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def agent() -> Iterator[LocalAgent]:
     """An agent with metrics, traces, logs, checks and events, hostile ones among them, and one closed bucket."""
     with LocalAgent(dogstatsd_port=0, trace_port=0, logs_port=0, page_port=0).running() as running:
@@ -67,7 +70,7 @@ def agent() -> Iterator[LocalAgent]:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def empty_agent() -> Iterator[LocalAgent]:
     """An agent to which nothing was sent."""
     with LocalAgent(dogstatsd_port=0, trace_port=0, logs_port=0, page_port=0).running() as running:

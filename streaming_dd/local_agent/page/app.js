@@ -119,13 +119,13 @@ function turn() {
   store.set({ theme });
 }
 
-let prefixed = 0;
+let prefixed = -Infinity; // when g was pressed, milliseconds since the page was opened
 addEventListener("keydown", (event) => {
   const { target, key } = event;
   if (event.ctrlKey || event.metaKey || event.altKey || target.closest?.("dialog")) return;
   if (target.matches?.("input, textarea, select")) { if (key === "Escape") target.blur(); return; }
   if (performance.now() - prefixed < 1500) {
-    prefixed = 0;
+    prefixed = -Infinity;
     const found = VIEWS.find((view) => view[2] === key);
     if (found) { event.preventDefault(); go("/" + found[0]); return; }
   }
