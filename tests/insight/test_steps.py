@@ -13,6 +13,9 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import Any
 
+import anyio
+import anyio.abc
+import anyio.lowlevel
 import pytest
 from asgiref.sync import sync_to_async
 
@@ -526,3 +529,54 @@ def test_a_thread_call_can_be_sent_elsewhere() -> None:
     from streaming_dd.steps import _ThreadCall
 
     assert pickle.loads(pickle.dumps(_ThreadCall(Work(), len))) is len
+
+
+def test_anyio_works_inside_a_task(run: Any, captured: Any, burn: Any) -> None:
+    """anyio looks at its tasks' coroutines: its groups, cancel scopes and timeouts work, and count to the task."""
+
+    async def part(*, task_status: anyio.abc.TaskStatus[str] = anyio.TASK_STATUS_IGNORED) -> None:
+        task_status.started("ready")
+        burn(0.03)
+        await anyio.lowlevel.checkpoint()
+
+    @timers.task("reports.export")
+    async def export() -> str:
+        async with anyio.create_task_group() as group:
+            said = await group.start(part)
+            group.start_soon(part)
+            group.start_soon(anyio.sleep, 60)
+            with anyio.move_on_after(0.1) as scope:
+                await anyio.sleep(60)
+            assert scope.cancelled_caught
+            group.cancel_scope.cancel()
+        with pytest.raises(TimeoutError), anyio.fail_after(0.01):
+            await anyio.sleep(60)
+        return str(said)
+
+    assert run(export()) == "ready"
+    assert_burnt(captured, BURNT)
+
+
+@pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="Python 3.12 has it first")
+def test_eager_tasks_stay_eager(captured: Any, burn: Any) -> None:
+    """A loop with asyncio's eager task factory keeps it, inside of tasks as well: their first step runs at once."""
+    order: list[str] = []
+
+    async def child() -> None:
+        order.append("child")
+        burn(0.06)
+        await asyncio.sleep(0)
+
+    @timers.task("reports.export")
+    async def export() -> None:
+        task = asyncio.create_task(child())
+        order.append("parent")
+        await task
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
+        await export()
+
+    asyncio.run(main())
+    assert order == ["child", "parent"]
+    assert_burnt(captured, BURNT)
