@@ -59,6 +59,8 @@ class Meter:
         "_read",
         "long_step",
         "loop",
+        "run_code",
+        "spawner",
         "stepping",
         "thread_id",
         "watcher",
@@ -74,6 +76,9 @@ class Meter:
         self.loop = weakref.ref(loop)
         self.thread_id = threading.get_ident()
         self.stepping: Steps | None = None
+        self.spawner = Spawner(self)
+        #: Code of the coroutines that are runs of their own, and so nobody's children.
+        self.run_code: CodeType | None = None
         #: Who looks after this loop (the loop monitor of the recorder in use).
         self.watcher: object = None
         #: The longest step since somebody took it from here, if it was long.
@@ -131,7 +136,6 @@ class Work:
         "main",
         "memory",
         "memory_peak",
-        "spawn",
         "steps",
         "thread_calls",
         "thread_cpu",
@@ -139,9 +143,8 @@ class Work:
     )
 
     def __init__(self) -> None:
-        #: The steps of the run's own coroutine, and the factory of the asyncio tasks that it starts.
+        #: The steps of the run's own coroutine.
         self.main: Steps | None = None
-        self.spawn: Spawner | None = None
         self.steps = 0
         #: CPU time on the loop's thread, that of the asyncio tasks which the run started included.
         self.cpu = 0.0
@@ -162,7 +165,7 @@ class Work:
 
     def end(self) -> None:
         """Let go of what only a live run needs: nothing of an ended run waits for the garbage collector."""
-        self.main = self.spawn = None
+        self.main = None
 
     @property
     def cpu_total(self) -> float:
@@ -262,10 +265,10 @@ class Steps(Coroutine[Any, Any, Any]):
             return step(*arguments)
         loop = self._loop
         work = self.work
-        spawn = work.spawn
+        spawner = meter.spawner
         factory = loop.get_task_factory()
-        if factory is None or type(factory) is Spawner:
-            loop.set_task_factory(spawn)
+        if factory is None:
+            loop.set_task_factory(spawner)
         outer = meter.stepping
         meter.stepping = self
         start = self.since = perf_counter()
@@ -276,8 +279,8 @@ class Steps(Coroutine[Any, Any, Any]):
             now = perf_counter()
             cpu = meter.clock(now) - cpu
             meter.stepping = outer
-            if loop.get_task_factory() is spawn:
-                loop.set_task_factory(factory)
+            if factory is None and loop.get_task_factory() is spawner:
+                loop.set_task_factory(None)
             if cpu > 0:
                 work.cpu += cpu
                 if outer is not None:  # another run's task that is awaited by this one: counted once, there
@@ -302,6 +305,15 @@ class Steps(Coroutine[Any, Any, Any]):
             place = place or work.place_of_step(work.steps, self.stepped)
             meter.long_step = LongStep(elapsed, place, self)
 
+    def child(self, coroutine: Any) -> Steps:
+        """Return the coroutine of an asyncio task that a step of these starts, to be counted to the same run."""
+        children = self.work.children
+        if children is None:
+            children = self.work.children = set()
+        steps = type(self)(self.run, coroutine, self._meter, child=True)
+        children.add(weakref.ref(steps, children.discard))
+        return steps
+
     def _follow_span(self) -> None:
         previous, self._active = self._active, self.run.span
         self.run.follow_span(previous, child=self._child)
@@ -313,21 +325,17 @@ class Steps(Coroutine[Any, Any, Any]):
 class Spawner:
     """The task factory of a loop while a step of a run is on: the tasks started in it are counted to the run."""
 
-    __slots__ = ("_meter", "_own", "_run", "_steps")
+    __slots__ = ("_meter",)
 
-    def __init__(self, run: Stepped, meter: Meter, own: CodeType, steps: type[Steps] = Steps) -> None:
-        self._run = run
-        self._meter = meter
-        self._own = own  # of coroutines that are runs of their own
-        self._steps = steps
+    def __init__(self, meter: Meter) -> None:
+        self._meter = weakref.ref(meter)
 
     def __call__(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
-        if asyncio.iscoroutine(coroutine) and getattr(coroutine, "cr_code", None) is not self._own:
-            work = self._run.work
-            if work.children is None:
-                work.children = set()
-            coroutine = self._steps(self._run, coroutine, self._meter, child=True)
-            work.children.add(weakref.ref(coroutine, work.children.discard))
+        meter = self._meter()
+        parent = meter.stepping if meter is not None else None
+        if meter is not None and parent is not None and asyncio.iscoroutine(coroutine):
+            own = getattr(coroutine, "cr_code", None) is meter.run_code
+            coroutine = coroutine if own else parent.child(coroutine)
         return asyncio.Task(coroutine, loop=loop, **options)
 
 

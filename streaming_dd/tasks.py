@@ -23,7 +23,7 @@ from .config import Config
 from .metrics import Counter, Gauge, Metrics, Timing, clean_tag_value
 from .notices import say
 from .peaks import Peak
-from .steps import Meter, Spawner, Steps, Work
+from .steps import Meter, Steps, Work
 from .task_events import EVENT_TYPES_LIMIT, EventHistory
 from .task_report import short_value
 from .tracing import Tracing
@@ -293,10 +293,9 @@ class TaskRun:
         self._board.enter_loop(self)
         self._board.log_start(self)
 
-    def measure(self, meter: Meter, steps: type[Steps]) -> None:
+    def measure(self, meter: Meter) -> None:
         """Have the steps on this loop counted."""
         self._meter = meter
-        self.work.spawn = Spawner(self, meter, drive.__code__, steps)
 
     def steps(self, coroutine: Any) -> Steps:
         """Return `coroutine` to be awaited step by step, as this run's own."""
@@ -473,7 +472,8 @@ class TaskBoard:
         if self.watcher is not None and meter.watcher is not self.watcher:
             self.watcher.watch(meter)
         if self.config.task_cpu:
-            run.measure(meter, self.steps)
+            meter.run_code = drive.__code__
+            run.measure(meter)
 
     def run_of(self, instance: Any) -> TaskRun | None:
         """Return the live run of a task's instance."""
