@@ -7,6 +7,7 @@ A look at all live runs takes place about once a second, in the monitor's thread
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -28,6 +29,9 @@ _PLACES_LIMIT: Final = 20
 #: Ended runs that a kind needs before its own p95 says anything, and the lowest limit that comes of it (seconds).
 P95_NEEDS: Final = 20
 _P95_LEAST: Final = 1.0
+#: Seconds between two looks beyond which the process stood still, or the clock jumped: no task is older by that.
+_GAP: Final = 10.0
+_GAPS_LIMIT: Final = 20
 
 
 @dataclass(slots=True)
@@ -62,10 +66,16 @@ class Watchdog:
         self._clock = clock
         self._pause = pause
         self._turn = 0
+        self._looked: float | None = None
+        #: When the process stood still or the clock jumped (the later end of it), and by how much.
+        self._gaps: deque[tuple[float, float]] = deque(maxlen=_GAPS_LIMIT)
 
     def look(self) -> None:
         """Look at every live run once."""
         now = self._clock()
+        before, self._looked = self._looked, now
+        if before is not None and not 0 <= now - before <= _GAP:
+            self._gaps.append((max(before, now), now - before))
         runs: list[tuple[TaskRun, float]] = []
         for kind in self._board.all_kinds():
             limit = self._age_limit(kind)
@@ -114,13 +124,18 @@ class Watchdog:
                 self._moved(run, f"moves again after {max(now - stall.since, 0):.1f} s")
             return
         assert run.started is not None
-        age = now - run.started
+        age = self._since(run.started, now)
         silence = self._config.task_silence
         if age > limit * 2**run.stalls:  # doubled at each time: a long task is not written about every second
             self._stalls(run, "too_old", now, f"running for {age:.1f} s, its limit is {limit:.1f} s")
-        elif silence and run.last_event_at is not None and now - run.last_event_at > silence:
-            quiet = now - run.last_event_at
-            self._stalls(run, "silent", now, f"no event for {quiet:.1f} s, its limit is {silence:.1f} s")
+        elif silence and run.last_event_at is not None:
+            quiet = self._since(run.last_event_at, now)
+            if quiet > silence:
+                self._stalls(run, "silent", now, f"no event for {quiet:.1f} s, its limit is {silence:.1f} s")
+
+    def _since(self, moment: float, now: float) -> float:
+        """Seconds since a moment in which the process ran."""
+        return now - moment - sum(seconds for end, seconds in self._gaps if end > moment)
 
     def _stalls(self, run: TaskRun, reason: StallReason, now: float, why: str) -> None:
         wait = waits.look(run.work)

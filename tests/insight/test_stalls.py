@@ -489,3 +489,34 @@ def test_a_task_that_holds_the_loop_shows_its_stack(run: Any, capture: Any, even
         names = [text.rpartition(" in ")[2].rpartition(".")[2] for text in line["task.awaits"]]
         assert names[:3] == ["export", "inner", "hold"]
         assert f"running test_stalls.py:{line_of(hold, 2)} in" in line["task.waits_at"]
+
+
+def test_a_process_that_stood_still_makes_no_task_old(run: Any, capture: Any) -> None:
+    """After an hour in which nothing was looked at (asleep, or the clock jumped) tasks are not older by an hour."""
+    with capture(task_max_age=30, task_silence=30) as captured:
+        gate = asyncio.Event()
+
+        @timers.task("reports.export")
+        async def export() -> None:
+            await gate.wait()
+
+        async def main() -> None:
+            task = asyncio.create_task(export())
+            await asyncio.sleep(0.01)
+            (one,) = recorder.get().tasks.live()
+            one.event("progress")
+            board = recorder.get().tasks
+            clock = Later()
+            dog = Watchdog(board.config, board, clock=clock, pause=lambda: None)
+            for ahead in (0, 1, 3601, 3602, 3620, -3600, 3625):
+                clock.ahead = ahead
+                dog.look()
+            assert stall_lines(captured) == []
+            for ahead in (3630, 3640):
+                clock.ahead = ahead
+                dog.look()
+            gate.set()
+            await task
+
+        run(main())
+        assert len([line for line in stall_lines(captured) if "stalled:" in line["message"]]) == 1
