@@ -512,7 +512,7 @@ def test_a_process_that_stood_still_makes_no_task_old(run: Any, capture: Any) ->
                 clock.ahead = ahead
                 dog.look()
             assert stall_lines(captured) == []
-            for ahead in (3630, 3640, 3649, 3658):
+            for ahead in (3630, 3639, 3648, 3657):
                 clock.ahead = ahead
                 dog.look()
             gate.set()
