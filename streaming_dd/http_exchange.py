@@ -12,6 +12,7 @@ import traceback
 import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
 from typing import Any, ClassVar, Final, Protocol
 
 from . import tracing
@@ -19,6 +20,7 @@ from .catalog import StreamOutcome
 from .notices import say
 from .recorder import Recorder
 from .routes import Routes
+from .span_outlet import weakly
 from .traffic import NO_TASK, OpenStream
 
 Scope = MutableMapping[str, Any]
@@ -251,7 +253,7 @@ class HttpExchange:
         if self.span is not None:
             seen.tracing.rename_to_stream(self.span)
             if not self.own_span:
-                tracing.complete_when_sent(self.span, self.complete_span)
+                tracing.complete_when_sent(self.span, weakly(self.complete_span))
         StreamWatch.of_loop(seen).add(self)
 
     # --- spans ------------------------------------------------------------------------------------------------
@@ -371,6 +373,8 @@ class HttpExchange:
         if self.stream is not None:
             self._tag_stream(span, self.stream, self.result)
         if not self.own_span:
+            if self.stream is not None and not span.finished:  # ddtrace's middleware is further out than ours
+                tracing.complete_when_sent(span, self._settlement(self.result))
             return
         if "datadog" in self.scope:
             self._owner.spans_are_doubled()
@@ -393,14 +397,10 @@ class HttpExchange:
             return
         outcome = self.result if self.ended else self._judge_by_name(span.get_tag("error.type") or "")
         self._tag_stream(span, self.stream, outcome)
-        span.resource = (
-            f"{self.scope['method']} {self.route}"  # with its mounts, and in one form for all frameworks
-        )
-        span.set_tag("http.route", self.route)
-        # ddtrace calls a client that left, or a shutdown, a failure of the server, and makes the status 500.
-        span.set_tag("http.status_code", str(self.status))
-        if outcome != "error":
-            tracing.clear_error(span)
+        self._settlement(outcome)(span)
+
+    def _settlement(self, outcome: StreamOutcome) -> Callable[[Any], None]:
+        return partial(_settle, f"{self.scope['method']} {self.route}", self.route, str(self.status), outcome)
 
     def _judge_by_name(self, error: str) -> StreamOutcome:
         """The outcome, told by an exception's qualified name; empty for none."""
@@ -425,6 +425,15 @@ class HttpExchange:
         """The URL without its query string, which may hold secrets."""
         host = next((value.decode("latin-1") for name, value in self.scope["headers"] if name == b"host"), "")
         return f"{self.scope.get('scheme', 'http')}://{host}{self.path}" if host else self.path
+
+
+def _settle(resource: str, route: str, status: str, outcome: StreamOutcome, span: Any) -> None:
+    """Correct what ddtrace says of a stream: a client that left, or a shutdown, is no failure of the server."""
+    span.resource = resource  # with its mounts, and in one form for all frameworks
+    span.set_tag("http.route", route)
+    span.set_tag("http.status_code", status)  # of the wire: ddtrace makes it 500 if the body fails
+    if outcome != "error":
+        tracing.clear_error(span)
 
 
 class StreamWatch:

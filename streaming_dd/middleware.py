@@ -50,7 +50,7 @@ class DatadogMiddleware:
         """Handle one request, WebSocket or lifespan."""
         seen = self._recorder
         if seen is None or seen is not recorder.current:
-            seen = self._begin()
+            seen = self._begin(scope["type"])
         excluded = self._excluded
         if (
             scope["type"] != "http"
@@ -86,8 +86,8 @@ class DatadogMiddleware:
 
     async def _other(self, seen: Recorder, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
-        if kind == "lifespan":
-            await _Lifespan(seen, receive, send).run(self.app, scope)
+        if kind == "lifespan" and seen.enabled:
+            await _Lifespan(receive, send).run(self.app, scope)
         elif (
             kind == "websocket"
             and seen.enabled
@@ -101,7 +101,7 @@ class DatadogMiddleware:
     def _is_excluded(self, path: str) -> bool:
         return self._excluded is not None and bool(self._excluded(path))
 
-    def _begin(self) -> Recorder:
+    def _begin(self, kind: str) -> Recorder:
         """Look the process' recorder up at the first request: a fork may lie between wrapping and serving."""
         seen = self._recorder = recorder.get()
         config = seen.config
@@ -111,6 +111,8 @@ class DatadogMiddleware:
         self.routes = Routes(self.app, patterns)
         if seen.enabled:
             install_hooks()
+        if kind != "lifespan":
+            seen.serve_unannounced()
         self._own_spans = seen.tracing.enabled and not tracing.integration_is_inside(self.app)
         return seen
 
@@ -143,28 +145,44 @@ class DatadogMiddleware:
 
 
 class _Lifespan:
-    """Pass the lifespan through; start with it, and flush everything before its end is announced."""
+    """Pass the lifespan through; start with it, and flush everything before its end is announced.
 
-    def __init__(self, seen: Recorder, receive: Receive, send: Send) -> None:
-        self._seen = seen
+    An application that knows no lifespan (Django's) is stood in for: else nobody would tell us of the shutdown.
+    """
+
+    def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
+        self._known_to_app = False
 
     async def run(self, app: App, scope: Scope) -> None:
         """Handle the lifespan of the application."""
-        await app(scope, self.receive, self.send)
+        try:
+            await app(scope, self.receive, self.send)
+        except Exception:
+            if self._known_to_app:
+                raise
+        if not self._known_to_app:
+            await self._stand_in()
+
+    async def _stand_in(self) -> None:
+        for phase in ("startup", "shutdown"):
+            await self.receive()
+            await self.send({"type": f"lifespan.{phase}.complete"})
 
     async def receive(self) -> Message:
         """Start the recorder with the application, in the worker process and inside its loop."""
+        self._known_to_app = True
         message = await self._receive()
         if message["type"] == "lifespan.startup":
-            self._seen.serve()
+            recorder.get().serve()
         elif message["type"] == "lifespan.shutdown":
-            self._seen.stopping = True
+            recorder.get().stopping = True
         return message
 
     async def send(self, message: Message) -> None:
         """Flush before the server learns that the application is done: it may end the process at once."""
+        self._known_to_app = True
         if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
-            await self._seen.end_serving()
+            await recorder.get().end_serving()
         await self._send(message)

@@ -24,7 +24,7 @@ from .insight import Insight
 from .log_destinations import Destination
 from .metrics import Metrics, Sender
 from .notices import say
-from .signals import SignalWatch
+from .signals import SignalWatch, WakeUp
 from .tasks import TaskBoard
 from .tracing import Tracing
 from .traffic import Traffic
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two rounds of the background thread: how far access lines lag behind.
 _ROUND: Final = 0.2
+#: The same once a signal has told a server without a lifespan to end: uvicorn needs a tenth of a second for that.
+_LAST_ROUND: Final = 0.02
 #: Seconds that requests may take to end once the server has cancelled them.
 _CANCELLED_LIMIT: Final = 0.5
 #: Seconds between two looks whether something took the logging bridge away.
@@ -51,11 +53,13 @@ class Recorder:
         self.enabled = config.enabled
         self.stopping = False
         self._pid = os.getpid()
-        self._wake = threading.Event()
+        self._wake = WakeUp()
         self._leave = threading.Event()
         self._thread: threading.Thread | None = None
         self._thread_lock = threading.Lock()
         self._told_to_end = False
+        #: Serving, between the start-up and the shutdown of a lifespan.
+        self.serving = False
         self._round_lock = threading.Lock()
         self._ended = False
         self._last_flush = float("-inf")
@@ -103,13 +107,23 @@ class Recorder:
         if not self.enabled:
             return
         self._ended = self._told_to_end = self.stopping = False
-        if self.tracing.enabled:
-            tracing.uncover_server_handlers()
-        self._signals.install()
+        self.serving = True
+        self._watch_signals()
         if self.logs is not None:
             self.logs.refresh_bridge()
         self._guarded(self.insight.serve)
         self.start()
+
+    def serve_unannounced(self) -> None:
+        """Start with a server that has no lifespan, at its first request: only a signal will tell of its end."""
+        if self.enabled and not self.serving:
+            self._watch_signals()
+            self._guarded(self.insight.serve)
+
+    def _watch_signals(self) -> None:
+        if self.tracing.enabled:
+            tracing.uncover_server_handlers()
+        self._signals.install()
 
     def guard(self) -> None:
         """Have SIGTERM drain before it kills a process that does not handle it."""
@@ -118,15 +132,21 @@ class Recorder:
 
     def _signalled(self) -> None:
         """Learn in a signal handler that the process was told to go: what ends from now on ends by the shutdown."""
-        self._told_to_end = self.stopping = True  # no lock is taken: the thread sees it in its next round
+        self._told_to_end = self.stopping = True
+        self._wake.set()
 
     def _run(self, leave: threading.Event) -> None:
         while True:
-            woken = self._wake.wait(min(_ROUND, self.config.flush_interval))
+            alone = (
+                self._told_to_end and not self.serving
+            )  # no lifespan will tell when the last request has ended
+            woken = self._wake.wait(_LAST_ROUND if alone else min(_ROUND, self.config.flush_interval))
             if leave.is_set():
                 return
-            self._wake.clear()
             self.round(flush=woken)
+            if alone and not self.traffic.active and not self.traffic.websockets:
+                self.drain()
+                return
 
     def round(self, *, flush: bool = False) -> None:
         """Do what is due. With `flush`, or while the process shuts down, flush at once."""
@@ -208,6 +228,7 @@ class Recorder:
         """
         if self._end_rounds():
             self._send_the_rest()
+            self.serving = False
             self._ended = self._told_to_end
 
     async def end_serving(self) -> None:
@@ -293,9 +314,9 @@ class Recorder:
         self._thread = None
         self._thread_lock = threading.Lock()
         self._round_lock = threading.Lock()
-        self._wake = threading.Event()
+        self._wake = WakeUp()
         self._slot = None
-        self._ended = self._told_to_end = self.stopping = False
+        self._ended = self._told_to_end = self.stopping = self.serving = False
         self.metrics.after_fork()
         self.traffic.after_fork()
         self.tasks.after_fork()
@@ -358,6 +379,8 @@ def configure(*, sender: Sender | None = None, **settings: Any) -> Recorder:
             current.logs.add(redirect.log_destination)
         _install_process_hooks()
         current.guard()
+        if previous is not None and previous.serving:  # configured by the application's own start-up
+            current.serve()
         return current
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
+import asyncio
 import os
 import signal
 import threading
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any, Final
 
@@ -15,8 +18,8 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 class SignalWatch:
     """Call `told` when a process that serves is told to end, and `drain` before SIGTERM kills one that does not.
 
-    Both are called in a signal handler, or while one waits: `told` must not take a lock, because the main thread
-    may hold it; `drain` runs in a thread of its own and is waited for no longer than `patience` seconds.
+    `told` is called in a signal handler: it must not take a lock, because the main thread may hold it. `drain` runs in
+    a thread of its own and is waited for no longer than `patience` seconds.
     """
 
     def __init__(self, told: Callable[[], None], drain: Callable[[], None], patience: float) -> None:
@@ -27,12 +30,12 @@ class SignalWatch:
         self._own: dict[int, Any] = {}
 
     def install(self) -> None:
-        """Put our handlers before those of the server; only a handler that is a function is put behind ours."""
+        """Put our handlers before those of the server; Python's and asyncio's own for SIGINT are left alone."""
         if threading.current_thread() is not threading.main_thread():
             return
         for number in _SIGNALS:
             found = signal.getsignal(number)
-            if callable(found) and found is not self._own.get(number):
+            if callable(found) and found is not self._own.get(number) and not _interrupts(found):
                 self._put(number, found, self._before(found))
 
     def guard(self, only_ends: Callable[[Any], bool]) -> None:
@@ -61,12 +64,21 @@ class SignalWatch:
     def _end(self, signum: int, frame: FrameType | None) -> None:
         """Drain, then end as the process would have ended. A second signal ends it at once: draining is done once."""
         self._told()
-        thread = threading.Thread(target=self._drain, name="streaming-dd-drain", daemon=True)
+        drained = _thread.allocate_lock()  # threading's own need locks that the main thread may hold now
+        drained.acquire()
+
+        def drain() -> None:
+            try:
+                self._drain()
+            finally:
+                drained.release()
+
         try:
-            thread.start()
-            thread.join(self._patience)
+            _thread.start_new_thread(drain, ())
         except RuntimeError:  # the interpreter is shutting down, and drains
             pass
+        else:
+            drained.acquire(timeout=self._patience)
         signal.signal(signum, signal.SIG_DFL)
         signal.raise_signal(signum)
 
@@ -79,3 +91,29 @@ class SignalWatch:
                 signal.signal(number, self._previous[number])
         self._own.clear()
         self._previous.clear()
+
+
+def _interrupts(handler: Any) -> bool:
+    """Return whether a handler is Python's KeyboardInterrupt, or what asyncio.run() has in its place."""
+    owner = getattr(getattr(handler, "func", None), "__self__", None)
+    return handler is signal.default_int_handler or isinstance(owner, asyncio.Runner)
+
+
+class WakeUp:
+    """Wake a thread; from a signal handler too, since no lock is taken."""
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[None] = SimpleQueue()
+
+    def set(self) -> None:
+        """Wake the thread that waits, or the next one that does."""
+        if self._calls.empty():  # one call is enough
+            self._calls.put(None)
+
+    def wait(self, timeout: float) -> bool:
+        """Return whether there was a call within `timeout` seconds; it is used up."""
+        try:
+            self._calls.get(timeout=timeout)
+        except Empty:
+            return False
+        return True

@@ -24,23 +24,37 @@ class Completion:
     """Complete spans that others have made. They may still be changed here, although they are finished."""
 
     def __init__(self) -> None:
-        self._completed_by: weakref.WeakKeyDictionary[Any, weakref.WeakMethod[Any]] = (
+        self._completed_by: weakref.WeakKeyDictionary[Any, Callable[[Any], None]] = (
             weakref.WeakKeyDictionary()
         )
 
     def add(self, span: Any, complete: Callable[[Any], None]) -> None:
-        """Have `complete` (a bound method, held weakly) called with `span` when that is on its way out."""
-        self._completed_by[span] = weakref.WeakMethod(complete)
+        """Have `complete` called with `span` when that is on its way out; a second call replaces the first.
+
+        It must not refer to the span, or neither would ever be forgotten: see `weakly`.
+        """
+        self._completed_by[span] = complete
 
     def process_trace(self, trace: Sequence[Any]) -> Sequence[Any]:
         """Return the trace, its spans completed."""
         if self._completed_by:
             for span in trace:
-                found = self._completed_by.pop(span, None)
-                method = found() if found is not None else None
-                if method is not None:
-                    method(span)
+                complete = self._completed_by.pop(span, None)
+                if complete is not None:
+                    complete(span)
         return trace
+
+
+def weakly(method: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Return a function that calls a bound method as long as its object lives."""
+    reference = weakref.WeakMethod(method)
+
+    def call(span: Any) -> None:
+        found = reference()
+        if found is not None:
+            found(span)
+
+    return call
 
 
 class Outlet:

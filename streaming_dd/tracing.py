@@ -206,7 +206,7 @@ def clear_error(span: Any) -> None:
 
 
 def complete_when_sent(span: Any, complete: Callable[[Any], None]) -> None:
-    """Have `complete` (a bound method, held weakly) called with a span of ddtrace's own when it is on its way out."""
+    """Have `complete` called with a span of ddtrace's own when it is on its way out; see `Completion.add`."""
     if _tracer is not None and _put_filters(_tracer):
         _completion.add(span, complete)
 

@@ -18,6 +18,7 @@ WAYS = {
     "imported": ([*UVICORN, "ddtrace_imported_site:app"], "asgi.request"),
     "patched": ([*UVICORN, "ddtrace_first_site:app"], "starlette.request"),
     "ddtrace-run": ([*DDTRACE_RUN, *UVICORN, "observed_starlette_site:app"], "starlette.request"),
+    "ddtrace-run, ours inside": ([*DDTRACE_RUN, *UVICORN, "inner_site:app"], "starlette.request"),
 }
 
 

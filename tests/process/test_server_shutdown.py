@@ -134,3 +134,51 @@ def test_a_stream_that_resists_its_cancellation_is_counted_all_the_same(serve: A
     assert emitted.spans("sse.request")[0].meta["stream.outcome"] == "server_shutdown"
     assert emitted.count("streaming.streams.closed", outcome="server_shutdown") == 1
     assert set(emitted.gauges().values()) == {0}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
+@pytest.mark.parametrize("app", ["no_lifespan_site", "late_site"])
+def test_everything_arrives_whatever_the_app_does_with_its_lifespan(
+    app: str, number: int, serve: Any, emitted: Emitted
+) -> None:
+    """One that refuses it is stood in for, and one may configure its observation in its own start-up."""
+    server = serve([*UVICORN, f"{app}:app"], emitted.environment(**NO_FLUSH))
+    for _ in range(3):
+        assert server.get("/hello") == (200, "hello")
+    server.stream("/stream/tests/Silent/1")
+    assert server.end(number)[0] == (-signal.SIGTERM if number == signal.SIGTERM else 0)
+    expected = {"asgi.request": 3, "sse.request": 1, "task.submit": 1, "task.run": 1}
+    emitted.wait_for(lambda: totals(emitted.spans()) == expected)
+    assert emitted.spans("sse.request")[0].meta["stream.outcome"] == "server_shutdown"
+    check_last_counts(emitted, requests=4)
+    assert emitted.count("streaming.streams.closed", outcome="server_shutdown") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
+def test_everything_arrives_without_a_lifespan(number: int, serve: Any, emitted: Emitted) -> None:
+    """uvicorn --lifespan off tells nobody of its end: the signal does, and the last request that ends."""
+    server = serve(
+        [*UVICORN, "observed_starlette_site:app", "--lifespan", "off"], emitted.environment(**NO_FLUSH)
+    )
+    for _ in range(3):
+        assert server.get("/hello") == (200, "hello")
+    assert server.get("/start/tests/Endless/1")[0] == 202
+    assert server.end(number)[0] == (-signal.SIGTERM if number == signal.SIGTERM else 0)
+    expected = {"asgi.request": 4, "task.submit": 1, "task.run": 1}
+    emitted.wait_for(lambda: totals(emitted.spans()) == expected)
+    check_last_counts(emitted, requests=4)
+
+
+def check_last_counts(emitted: Emitted, requests: int) -> None:
+    emitted.wait_for(lambda: emitted.count("streaming.http.requests") == requests)
+    emitted.wait_for(lambda: emitted.gauges() and set(emitted.gauges().values()) == {0})
+    assert emitted.count("streaming.tasks.cancelled") == 1
+    assert emitted.messages().count("GET /hello 200") == 3
+
+
+def test_a_server_that_cannot_start_says_why(serve: Any, emitted: Emitted) -> None:
+    """The application's error reaches standard output and the Agent, and the exit code is uvicorn's."""
+    server = serve([*UVICORN, "failing_site:app"], emitted.environment())
+    assert server.end()[0] == 3
+    emitted.wait_for(lambda: any("the database is down" in text for text in emitted.messages()))
+    assert any("the database is down" in line["message"] for line in server.printed())
