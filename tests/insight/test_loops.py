@@ -11,7 +11,9 @@ import time
 import weakref
 from typing import Any
 
-from streaming_dd import catalog, recorder, timers
+import httpx
+
+from streaming_dd import DatadogMiddleware, catalog, recorder, timers
 from streaming_dd.config import Config
 from streaming_dd.loop_monitor import LOCATIONS_LIMIT, STOOD_STILL, LoopMonitor, Watched
 from streaming_dd.metrics import Metrics
@@ -352,3 +354,21 @@ def test_places_are_users_code_where_there_is_any(run: Any, captured: Any) -> No
 
     run(main())
     assert blocks(captured)[0]["loop.location"].startswith("test_loops.py:")
+
+
+def test_a_server_without_a_lifespan_is_watched_from_its_first_request(
+    run: Any, captured: Any, soon: Any
+) -> None:
+    """A loop that answers requests is watched, though nobody announced it and no task of ours runs on it."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    async def main() -> None:
+        transport = httpx.ASGITransport(app=DatadogMiddleware(app))
+        async with httpx.AsyncClient(transport=transport, base_url="http://app") as client:
+            assert (await client.get("/")).text == "ok"
+        await soon(lambda: captured.metrics.values(catalog.LOOP_LAG))
+
+    run(main())
