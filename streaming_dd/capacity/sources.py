@@ -8,6 +8,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from ..errors import CapacityError
@@ -15,9 +16,11 @@ from .window import Window, of_sections
 
 _TIMEOUT: Final = 10.0
 _SIZE_LIMIT: Final = 50_000_000
-#: A URL that several workers share is asked until this many answers in a row have brought nobody new.
-_NOTHING_NEW: Final = 12
-_ASKED_LIMIT: Final = 400
+#: A URL that several workers share is asked by so many connections at once (one after the other would often reach the
+#: same worker), until so many rounds in a row have brought nobody new.
+_AT_ONCE: Final = 8
+_NOTHING_NEW: Final = 4
+_ROUNDS_LIMIT: Final = 50
 
 Get = Callable[[str, Mapping[str, str]], Any]
 
@@ -58,15 +61,17 @@ def from_stats(urls: Sequence[str], token: str = "", *, expect: int = 0, get: Ge
     """
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     found: dict[tuple[str, int], Mapping[str, Any]] = {}
-    for url in urls:
-        nothing_new = 0
-        for _ in range(_ASKED_LIMIT):
-            section = _section(get(url, headers), url)
-            worker = (str(section["host"]), int(section["pid"]))
-            nothing_new = nothing_new + 1 if worker in found else 0
-            found[worker] = section
-            if nothing_new >= _NOTHING_NEW or (expect and len(found) >= expect):
-                break
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for url in urls:
+            nothing_new = 0
+            for _ in range(_ROUNDS_LIMIT):
+                answers = pool.map(get, [url] * _AT_ONCE, [headers] * _AT_ONCE)
+                sections = [_section(answer, url) for answer in answers]
+                workers = {(str(section["host"]), int(section["pid"])): section for section in sections}
+                nothing_new = nothing_new + 1 if workers.keys() <= found.keys() else 0
+                found.update(workers)
+                if nothing_new >= _NOTHING_NEW or (expect and len(found) >= expect):
+                    break
     if expect and len(found) != expect:
         raise CapacityError(
             f"{len(found)} workers answered, {expect} were expected: give the address of each, such as a port per pod"
