@@ -1,8 +1,8 @@
 """How a task's coroutine is driven step by step, and what its steps cost: CPU time, loop time, the longest one.
 
-State: one `Meter` per event loop, kept as long as the loop, and one `Work` per run of a task. A step is what a
-coroutine does between two awaits. While a step of a run is on, the asyncio tasks and executor calls that it starts
-are noted as the run's own. docs/decisions/0070 and 0071 have the reasons and the measurements.
+State: one `Meter` per event loop, kept as long as the loop; what is counted is in each run's `Work` (work.py). A step
+is what a coroutine does between two awaits. While a step of a run is on, the asyncio tasks and executor calls that it
+starts are noted as the run's own. docs/decisions/0070 and 0071 have the reasons and the measurements.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from time import perf_counter, thread_time
 from types import CodeType
 from typing import Any, ClassVar, Final, NamedTuple, Protocol, cast
 
-from .stacks import Place, await_chain, innermost, place_of_code
+from .stacks import Place
+from .work import Work
 
 #: Seconds between two looks at the clock within which a thread is taken to have run all the time. 0070.
 _CONTINUOUS: Final = 20e-6
@@ -25,9 +26,6 @@ _DRIFT: Final = 500e-6
 WORTH_A_PLACE: Final = 0.001
 #: Seconds from which a step is long enough to be looked at while it is on, and to be remembered by its loop.
 LONG_STEP: Final = 0.01
-
-_NONE: Final[frozenset[int]] = frozenset()
-_thread_lock: Final = threading.Lock()
 
 
 class Stepped(Protocol):
@@ -121,87 +119,6 @@ class Meter:
             self._read = now
         self._at = now
         return self._cpu
-
-
-class Work:
-    """What the steps of one run have cost so far, in seconds."""
-
-    __slots__ = (
-        "_sampled",
-        "children",
-        "cpu",
-        "held",
-        "longest",
-        "longest_at",
-        "main",
-        "memory",
-        "memory_peak",
-        "steps",
-        "thread_calls",
-        "thread_cpu",
-        "threads",
-    )
-
-    def __init__(self) -> None:
-        #: The steps of the run's own coroutine.
-        self.main: Steps | None = None
-        self.steps = 0
-        #: CPU time on the loop's thread, that of the asyncio tasks which the run started included.
-        self.cpu = 0.0
-        #: Wall time for which its steps held the loop.
-        self.held = 0.0
-        self.longest = 0.0
-        self.longest_at: Place | None = None
-        #: CPU time of its executor calls that ended, their number, and the threads that work for it now.
-        self.thread_cpu = 0.0
-        self.thread_calls = 0
-        self.threads: set[int] | frozenset[int] = _NONE
-        #: The steps of the asyncio tasks that it started, while those exist; None if there never was one.
-        self.children: set[weakref.ref[Steps]] | None = None
-        #: Bytes allocated by its steps and not freed by them, and the most so far; None while that is not measured.
-        self.memory: int | None = None
-        self.memory_peak = 0
-        self._sampled: tuple[int, dict[Place, int]] | None = None
-
-    def end(self) -> None:
-        """Let go of what only a live run needs: nothing of an ended run waits for the garbage collector."""
-        self.main = None
-
-    @property
-    def cpu_total(self) -> float:
-        """CPU seconds on the loop and in executor threads."""
-        return max(self.cpu, 0.0) + self.thread_cpu
-
-    def end_thread_call(self, seconds: float) -> None:
-        """Add the CPU time of an executor call; called in the executor's thread."""
-        with _thread_lock:
-            self.thread_cpu += seconds
-            self.thread_calls += 1
-            self.threads = self.threads - {threading.get_ident()}
-
-    def begin_thread_call(self) -> None:
-        """Note that the calling thread works for the run from here on."""
-        with _thread_lock:
-            self.threads = self.threads | {threading.get_ident()}
-
-    def sample(self, number: int, place: Place) -> None:
-        """Note where step `number` was seen; called by the watching thread while the step holds the loop."""
-        seen = self._sampled
-        if seen is None or seen[0] != number:
-            self._sampled = seen = (number, {})
-        seen[1][place] = seen[1].get(place, 0) + 1
-
-    def place_of_step(self, number: int, coroutine: Any) -> Place | None:
-        """Return the line that took step `number`: the one seen most, else the await that ended it."""
-        seen = self._sampled
-        if seen is not None and seen[0] == number:
-            places = dict(seen[1])
-            return max(places, key=places.__getitem__)
-        place = innermost(await_chain(coroutine)[0])
-        code = getattr(coroutine, "cr_code", None)
-        if place is None and isinstance(code, CodeType):  # it has ended: all that is left is what ran
-            place = innermost([place_of_code(code)])
-        return place
 
 
 class Steps(Coroutine[Any, Any, Any]):

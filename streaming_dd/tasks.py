@@ -1,7 +1,7 @@
 """Tasks: one `TaskRun` from submission to outcome, and the board of those that are live.
 
-State: `TaskBoard` (it belongs to the recorder) holds a `TaskKind` per app and model, each with its live runs and
-its metric handles. `drive()` is what turns any coroutine into a run: it activates the span in the task's own
+State: `TaskBoard` (it belongs to the recorder) holds a `TaskKind` (task_kinds.py) per app and model, each with its
+live runs and its metric handles. `drive()` is what turns any coroutine into a run: it activates the span in the task's own
 context, steps the coroutine (steps.py counts what that costs), and decides the outcome. What a run has to say of
 itself, on its span, in its log line and in /stats, is in task_report.py.
 """
@@ -13,27 +13,25 @@ import functools
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol
 
-from . import catalog, task_report, tracing
+from . import task_report, tracing
 from .catalog import TaskOutcome
 from .config import Config
-from .metrics import Counter, Gauge, Metrics, Timing, clean_tag_value
+from .metrics import Gauge, Metrics, clean_tag_value
 from .notices import say
 from .peaks import Peak
-from .steps import Meter, Steps, Work
-from .task_events import EVENT_TYPES_LIMIT, EventHistory
+from .steps import Meter, Steps
+from .task_events import EventHistory
+from .task_kinds import TaskKind
 from .task_report import short_value
 from .tracing import Tracing
+from .work import Work
 
 if TYPE_CHECKING:
     from .logs import Logs
 
-ERROR_TYPES_LIMIT: Final = 50
-#: Durations of a kind that are kept to tell its own p95.
-_RECENT_LIMIT: Final = 256
 P = ParamSpec("P")
 _MS: Final = 1000.0
 
@@ -46,128 +44,6 @@ class Watcher(Protocol):
 
     def ended(self, run: TaskRun) -> None:
         """Learn that a run that had stalled has ended."""
-
-
-class TaskKind:
-    """All tasks of one app and model: their handles, their live runs, their totals."""
-
-    __slots__ = (
-        "active",
-        "app",
-        "cancelled",
-        "clients",
-        "completed",
-        "cpu_seconds",
-        "cpu_time",
-        "durations",
-        "ended",
-        "event_counters",
-        "event_gap",
-        "failed",
-        "failed_by",
-        "first_event",
-        "live",
-        "log_members",
-        "longest_step",
-        "memory",
-        "metrics",
-        "model",
-        "peak",
-        "peak_gauge",
-        "queue_time",
-        "recent",
-        "resource",
-        "seconds",
-        "span_tags",
-        "stalled",
-        "stalls",
-        "start_members",
-        "started",
-    )
-
-    def __init__(self, metrics: Metrics, app: str, model: str) -> None:
-        self.metrics = metrics
-        self.app = app
-        self.model = model
-        self.resource = f"{app}.{model}"
-        self.span_tags = {"task.app": app, "task.model": model}
-        tags = {"app": app, "model": model}
-        self.started = metrics.counter(catalog.TASKS_STARTED, **tags)
-        self.completed = metrics.counter(catalog.TASKS_COMPLETED, **tags)
-        self.cancelled = metrics.counter(catalog.TASKS_CANCELLED, **tags)
-        #: The zero that a monitor on failures needs before the first failure.
-        self.failed_by: dict[str, Counter] = {
-            "none": metrics.counter(catalog.TASKS_FAILED, error_type="none", **tags)
-        }
-        self.failed = 0
-        self.durations: dict[TaskOutcome, Timing] = {
-            outcome: metrics.timing(catalog.TASK_DURATION, outcome=outcome, **tags)
-            for outcome in catalog.TASK_OUTCOMES
-        }
-        self.queue_time = metrics.timing(catalog.TASK_QUEUE_TIME, **tags)
-        self.cpu_time = metrics.timing(catalog.TASK_CPU_TIME, **tags)
-        self.longest_step = metrics.timing(catalog.TASK_LONGEST_STEP, **tags)
-        self.memory: Timing | None = None
-        self.first_event = metrics.timing(catalog.TASK_FIRST_EVENT, **tags)
-        self.event_gap = metrics.timing(catalog.TASK_EVENT_GAP, **tags)
-        self.event_counters: dict[str, Counter] = {}
-        self.active: Gauge = metrics.gauge(catalog.TASKS_ACTIVE, **tags)
-        self.peak_gauge: Gauge = metrics.gauge(catalog.TASKS_PEAK, **tags)
-        self.clients: Gauge = metrics.gauge(catalog.TASK_CLIENTS, **tags)
-        self.stalled: Gauge = metrics.gauge(catalog.TASKS_STALLED, **tags)
-        self.stalls: dict[str, Counter] = {
-            reason: metrics.counter(catalog.TASKS_STALLS, reason=reason, **tags)
-            for reason in catalog.STALL_REASONS
-        }
-        self.peak = Peak()
-        self.live: set[TaskRun] = set()
-        #: What all its log lines have in common, as JSON.
-        self.log_members = b""
-        self.start_members = b""
-        #: Of the runs that were started and have ended: how many, their seconds, their CPU seconds, the last ones.
-        self.ended = 0
-        self.seconds = 0.0
-        self.cpu_seconds = 0.0
-        self.recent: deque[float] = deque(maxlen=_RECENT_LIMIT)
-
-    def count_failure(self, error_type: str) -> None:
-        """Count a failure by the class name of its error."""
-        self.failed += 1
-        counter = self.failed_by.get(error_type)
-        if counter is None:
-            if len(self.failed_by) >= ERROR_TYPES_LIMIT:
-                error_type = "other"
-            counter = self.failed_by[error_type] = self.metrics.counter(
-                catalog.TASKS_FAILED, app=self.app, model=self.model, error_type=error_type
-            )
-        counter.increment()
-
-    def count_work(self, run: TaskRun, seconds: float) -> None:
-        """Count what a run that has ended took: time, CPU, its longest step, memory where that is measured."""
-        work = run.work
-        cpu = work.cpu_total
-        self.ended += 1
-        self.seconds += seconds
-        self.cpu_seconds += cpu
-        self.recent.append(seconds)
-        if work.steps:
-            self.cpu_time.record(cpu * _MS)
-            self.longest_step.record(work.longest * _MS)
-        if work.memory is not None:
-            if self.memory is None:
-                self.memory = self.metrics.timing(catalog.TASK_MEMORY, app=self.app, model=self.model)
-            self.memory.record(work.memory_peak)
-
-    def count_event(self, event_type: str) -> None:
-        """Count an event that a task sent, by its type."""
-        counter = self.event_counters.get(event_type)
-        if counter is None:
-            if len(self.event_counters) >= EVENT_TYPES_LIMIT:
-                event_type = "other"
-            counter = self.event_counters[event_type] = self.metrics.counter(
-                catalog.TASK_EVENTS, app=self.app, model=self.model, event_type=event_type
-            )
-        counter.increment()
 
 
 def _harmless(method: Callable[P, None]) -> Callable[P, None]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from .stacks import Place, await_chain, describe_wait, innermost, walk_frame
-from .steps import Steps, Work
+from .steps import Steps
+from .work import Work
 
 _CHILDREN_LIMIT: Final = 5
 _THREADS_LIMIT: Final = 3

@@ -17,7 +17,8 @@ from .catalog import StallReason
 from .config import Config
 
 if TYPE_CHECKING:
-    from .tasks import TaskBoard, TaskKind, TaskRun
+    from .task_kinds import TaskKind
+    from .tasks import TaskBoard, TaskRun
 
 #: Runs looked at before the interpreter is left to the event loop.
 SLICE: Final = 50

@@ -21,7 +21,7 @@ from ..health.runs import iso
 from ..notices import say
 from ..peaks import Peak
 from ..recorder import Recorder
-from ..tasks import TaskKind
+from ..task_kinds import TaskKind
 from ..timers import describe_task
 
 #: Running tasks that are listed, oldest first.

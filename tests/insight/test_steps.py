@@ -20,7 +20,8 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from streaming_dd import catalog, recorder, timers
-from streaming_dd.steps import Meter, Steps, Work
+from streaming_dd.steps import Meter, Steps
+from streaming_dd.work import Work
 
 #: CPU milliseconds that a task burns in these tests, and what may come on top on a busy machine.
 BURNT = 60.0
