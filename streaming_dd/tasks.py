@@ -274,6 +274,7 @@ class TaskRun:
             self.span = self._board.next_segment(self, previous)
         previous.set_tag("task.status", "running")
         previous.set_metric("task.segment", self.segment - 1)
+        task_report.tag_span(previous, task_report.measured(self))  # so far
         previous.finish()
 
     @property

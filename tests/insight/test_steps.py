@@ -581,3 +581,20 @@ def test_eager_tasks_stay_eager(captured: Any, burn: Any) -> None:
     asyncio.run(main())
     assert order == ["child", "parent"]
     assert_burnt(captured, BURNT)
+
+
+def test_a_segment_says_what_the_task_took_so_far(capture: Any, burn: Any) -> None:
+    """The span of a long task's first segment has its CPU time up to then; the last one has all of it."""
+    with capture(task_segment=0.1) as captured:
+
+        @timers.task("reports.export")
+        async def export() -> None:
+            burn(0.06)
+            await asyncio.sleep(0.15)
+            recorder.get().tasks.cut_long_runs()
+            burn(0.06)
+
+        asyncio.run(export())
+        first, last = captured.spans.find("task.run")
+        assert 57 <= first.metrics["task.cpu_ms"] <= 60 + SLACK
+        assert 114 <= last.metrics["task.cpu_ms"] <= 120 + 2 * SLACK
