@@ -124,7 +124,7 @@ def test_a_block_of_no_task_that_nobody_could_see_is_counted(run: Any, captured:
     async def main() -> None:
         watch()
         await asyncio.sleep(0.1)
-        asyncio.get_running_loop().call_soon(pow, 3, 4_000_000)
+        asyncio.get_running_loop().call_soon(pow, 3, 12_000_000)
         await asyncio.sleep(0.2)
 
     run(main())
