@@ -12,6 +12,7 @@ import weakref
 from typing import Any
 
 import httpx
+import pytest
 
 from streaming_dd import DatadogMiddleware, catalog, recorder, timers
 from streaming_dd.config import Config
