@@ -12,15 +12,18 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .output import forks  # noqa: F401 - first: from here on a fork waits for our imports
+
 if TYPE_CHECKING:
-    from . import catalog, health, logs, recorder, timers
+    from . import catalog, logs, recorder, timers
     from .catalog import Metric
     from .config import Config
-    from .endpoints import Endpoints
+    from .endpoints import Endpoints, health
     from .errors import ConfigError, InstrumentError, MetricError, StreamingDDError
     from .instrument import instrument
     from .middleware import DatadogMiddleware
     from .recorder import configure
+    from .requests.current_stream import current_stream
     from .timers import gauge, increment, record, task, timer
 
 __version__ = "0.1.0"
@@ -37,8 +40,11 @@ _HOMES = {
     "StreamingDDError": "errors",
     "catalog": "catalog",
     "configure": "recorder",
+    "current_stream": "requests.current_stream",
     "gauge": "timers",
-    "health": "health",
+    "capacity": "cli.capacity",
+    "doctor": "cli.doctor",
+    "health": "endpoints.health",
     "increment": "timers",
     "instrument": "instrument",
     "logs": "logs",
@@ -48,6 +54,9 @@ _HOMES = {
     "timer": "timers",
     "timers": "timers",
 }
+
+#: Public names that stand for a module.
+_MODULES = frozenset({"capacity", "catalog", "doctor", "health", "logs", "recorder", "timers"})
 
 __all__ = [
     "Config",
@@ -60,6 +69,7 @@ __all__ = [
     "StreamingDDError",
     "catalog",
     "configure",
+    "current_stream",
     "gauge",
     "health",
     "increment",
@@ -78,7 +88,7 @@ def __getattr__(name: str) -> Any:
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = import_module(f".{home}", __name__)
-    value = module if name in {"catalog", "health", "logs", "recorder", "timers"} else getattr(module, name)
+    value = module if name in _MODULES else getattr(module, name)
     globals()[name] = value
     return value
 

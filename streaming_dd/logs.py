@@ -1,45 +1,37 @@
-"""The door to loguru: JSON log lines with trace ids, from loguru, the standard library and this package itself.
+"""JSON log lines with trace ids, from loguru, the standard library and this package itself.
 
-How a line looks is in log_lines, where it goes in log_destinations, the standard library's side in log_bridge.
-State: the Logs in use, `_current`; replaced by `start`, removed by its `stop`. docs/decisions/0020.
+How a line looks, where it goes, and how loguru and the standard library are tapped is in the wing output.logs.
+State: the Logs in use, `_current`; replaced by `start`, removed by its `stop`.
 """
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import dataclasses
 import logging
 import os
-import sys
-import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
-import loguru
-from loguru import logger
-
 from . import config as config_module
-from . import tracing
 from .config import Config
-from .log_agent import AgentTcp
-from .log_bridge import ACCESS_LOGGERS, Bridge, BridgeHandler
-from .log_destinations import Destination, Stdout
-from .log_file import RotatingFile
-from .log_lines import Correlation, LineRenderer
-
-LEVELS: Final = {
-    "TRACE": 5,
-    "DEBUG": 10,
-    "INFO": 20,
-    "SUCCESS": 25,
-    "WARNING": 30,
-    "ERROR": 40,
-    "CRITICAL": 50,
-}
+from .output import tracing
+from .output.logs import places, process_end
+from .output.logs.bridge import ACCESS_LOGGERS, Bridge, BridgeHandler
+from .output.logs.destinations import Destination
+from .output.logs.lines import LEVELS as LEVELS
+from .output.logs.lines import Around, Correlation, LineRenderer
+from .output.logs.loguru_handler import LoguruHandler
+from .output.notices import say
 
 _DRAINING_WAIT: Final = 0.2
+#: What a process that gets our logger from another needs to know; no secrets, a pickle may be kept.
+_INHERITED: Final = (
+    *("service", "env", "version", "enabled", "logs_enabled", "log_level", "log_stdout", "log_file"),
+    *("log_file_bytes", "log_file_count", "log_format", "log_agent", "log_redact", "log_queue"),
+    "shutdown_timeout",
+)
 
 _current: Logs | None = None
 
@@ -51,30 +43,32 @@ class Logs:
         """Open the destinations and install the sources; raise ConfigError for a file that cannot be written."""
         #: What `configure()` was given; it holds also when the package around is configured later.
         self.given: dict[str, Any] = {}
+        #: Returns what belongs on every line of the calling context: the names of the task that runs there.
+        self.around: Around = lambda: None
         self._correlation = correlation
         self._pid = os.getpid()
-        self._dropped: dict[str, int] = {}
+        self._dropped = Counter[str]()
         self._own: tuple[Destination, ...] = ()
         self._added: tuple[Destination, ...] = ()
         self._destinations: tuple[Destination, ...] = ()
         self._bridge: Bridge | None = None
-        self._loguru: _LoguruHandler | None = None
-        self._draining = 0.0
+        self._loguru: LoguruHandler | None = None
+        self._draining, self._patience = 0.0, config.shutdown_timeout
         self.reconfigure(config)
 
     def reconfigure(self, config: Config) -> None:
         """Go on with another configuration; raise ConfigError, and go on as before, if it cannot work."""
         enabled = config.enabled and config.logs_enabled
-        opened = _open(config) if enabled else ()
+        opened = places.opened(config) if enabled else ()
         self._remove_sources()
         closed = self._own
         self.config = config
         self._level = LEVELS[config.log_level]
-        self._renderer = LineRenderer(config, self._correlation)
+        self._renderer = LineRenderer(config, self._correlation, lambda: self.around())
         self._own = opened
         self._destinations = (*opened, *self._added) if enabled else ()
         if enabled:
-            self._loguru = _LoguruHandler(self, self._level, owns_console=config.log_stdout)
+            self._loguru = LoguruHandler(self, self._level, mutes_default=bool(opened))
             if config.log_bridge:
                 excluded = ACCESS_LOGGERS if config.access_log else frozenset[str]()
                 self._bridge = Bridge(
@@ -115,6 +109,19 @@ class Logs:
         number = LEVELS[level]
         return self._renderer.from_members(members, number, timestamp) if number >= self._level else None
 
+    def rendered_fields(
+        self, fields: dict[str, Any], level: str, timestamp: float, constant: bytes
+    ) -> bytes | None:
+        """Return one line of fields whose texts went through `mask`; None below the lowest level."""
+        number = LEVELS[level]
+        if number < self._level:
+            return None
+        return self._renderer.from_masked(fields, number, timestamp, constant)
+
+    def mask(self, text: str) -> str:
+        """Return a text with its secrets masked."""
+        return self._renderer.mask(text)
+
     def write_many(self, lines: list[bytes]) -> None:
         """Queue finished JSON lines for every destination, in one go."""
         for destination in self._destinations:
@@ -151,7 +158,7 @@ class Logs:
 
     def _unrenderable(self, error: Exception, level: int) -> bytes:
         """Count a line that is lost, and return the line that stands in its place."""
-        _add_up(self._dropped, {"unserialisable": 1})
+        self._dropped["unserialisable"] += 1
         return self._renderer.from_fields(
             {"message": f"A log line could not be rendered: {type(error).__name__}: {error}"}, level
         )
@@ -168,8 +175,8 @@ class Logs:
         """Lines dropped since the start, by reason; a line is counted for each destination that it missed."""
         totals = self._dropped.copy()
         for destination in self._destinations:
-            _add_up(totals, destination.dropped)
-        return totals
+            totals.update(destination.dropped.copy())
+        return dict(totals)
 
     def refresh_bridge(self) -> None:
         """Install again what a later `dictConfig` or `logger.remove()` took away. Cheap; call it now and then."""
@@ -192,7 +199,7 @@ class Logs:
         For the end of serving: uvicorn dies by the signal that stopped it, a moment after its last line. All these
         waits together take no longer than the shutdown timeout.
         """
-        self._draining = self.config.shutdown_timeout
+        self._draining, self._patience = self.config.shutdown_timeout, timeout
         return self.flush(timeout)
 
     def _wait_for_lines(self) -> None:
@@ -223,7 +230,15 @@ class Logs:
         deadline = time.monotonic() + timeout
         for destination in destinations:
             destination.stop(max(0.0, deadline - time.monotonic()))
-            _add_up(self._dropped, destination.dropped)
+            self._dropped.update(destination.dropped)
+
+    def flush_at_end(self) -> None:
+        """Deliver what is queued, within the shutdown timeout."""
+        self.flush(self._patience)
+
+    def stop_at_end(self) -> None:
+        """Deliver what is queued and close, within the shutdown timeout."""
+        self.stop(self._patience)
 
     def before_fork(self) -> None:
         """End the threads for the duration of a fork."""
@@ -240,87 +255,31 @@ class Logs:
         if self._pid == os.getpid():
             return
         self._pid = os.getpid()
-        self._dropped = {}
+        self._dropped = Counter()
         for destination in self._destinations:
             destination.after_fork_in_child()
 
-
-class _LoguruHandler:
-    """Our handler in loguru, and loguru's default handler (standard error), muted while we own the console.
-
-    The work is done in the handler's *filter*, which then says no: loguru would go on to copy and format the record
-    and take its lock, for 2 us a line and a deadlock when a line is logged within a line. docs/decisions/0020.
-    """
-
-    def __init__(self, logs: Logs, level: int, *, owns_console: bool) -> None:
-        self._logs = logs
-        self._level = level
-        self._lock = threading.RLock()
-        self._id: int | None = None
-        self._installed = True
-        self._muted = _mute_default_handler() if owns_console else None
-        self.install()
-
-    def install(self) -> None:
-        """Add our handler unless it is there."""
-        with self._lock:
-            if self._installed and self._id is None:
-                self._id = logger.add(
-                    self, level=self._level, format="", filter=self._filter, colorize=False, catch=True
-                )
-
-    def uninstall(self) -> None:
-        """Take our handler off and let loguru's default one speak again."""
-        with self._lock:
-            self._installed = False
-            if self._id is not None:
-                with contextlib.suppress(ValueError):
-                    logger.remove(self._id)
-                self._id = None
-            if self._muted is not None:
-                _set_level(*self._muted)
-                self._muted = None
-
-    def _filter(self, record: Any) -> bool:
-        self._logs.write_loguru(record)
-        return False
-
-    def write(self, message: str) -> None:
-        """Satisfy loguru; the filter lets nothing come here."""
-
-    def stop(self) -> None:
-        """Come back after `logger.remove()` or `logger.configure(handlers=...)`: they mean the user's own handlers.
-
-        loguru holds its lock while it calls this, so another thread adds the handler, once the lock is free.
-        """
-        self._id = None
-        if self._installed:
-            with contextlib.suppress(RuntimeError):  # the interpreter is shutting down
-                threading.Thread(target=self.install, name="streaming-dd-loguru", daemon=True).start()
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as the settings that another process needs to write the same lines to the same places."""
+        return Inherited, ({name: getattr(self.config, name) for name in _INHERITED},)
 
 
-def _mute_default_handler() -> tuple[Any, int] | None:
-    """Mute handler 0 if it is loguru's own, and return it with its level.
+class Inherited:
+    """What a loguru logger from another process writes with: this one's Logs, or one with the other's settings."""
 
-    It is not removed: an app that says `logger.remove(0)` after us would get a ValueError.
-    """
-    core = getattr(logger, "_core", None)
-    handler = getattr(core, "handlers", {}).get(0)
-    autoinit = getattr(getattr(loguru, "_defaults", None), "LOGURU_AUTOINIT", True)
-    if handler is None or not autoinit or not hasattr(handler, "_levelno"):
-        return None  # then 0 is the user's own, or is gone
-    level = handler.levelno
-    _set_level(handler, sys.maxsize)
-    return handler, level
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._settings = settings
 
-
-def _set_level(handler: Any, level: int) -> None:
-    handler._levelno = level
-    logger.remove(logger.add(_no_sink, level=sys.maxsize))  # makes loguru compute its lowest level anew
-
-
-def _no_sink(message: str) -> None:
-    """Write nothing."""
+    def write_loguru(self, record: Any) -> None:
+        """Write loguru's record."""
+        logs = _current
+        if logs is None:
+            try:
+                logs = start(config_module.load({**self._settings, "log_bridge": False, "access_log": False}))
+            except Exception as error:  # noqa: BLE001 - the child has its own work to do
+                say("logs.inherited", f"Lines of the logger that another process passed on are lost: {error}")
+                return
+        logs.write_loguru(record)
 
 
 # --- the one in use --------------------------------------------------------------------------------------------
@@ -334,7 +293,7 @@ def start(config: Config) -> Logs:
     global _current
     if _current is None:
         _current = Logs(config)
-        _register_once()
+        process_end.register(current)
         return _current
     config = dataclasses.replace(config, **_current.given)
     if _current.config == config:
@@ -389,71 +348,3 @@ def configure(
         start(_current.config)
     assert _current is not None
     return _current
-
-
-def _add_up(totals: dict[str, int], counts: dict[str, int]) -> None:
-    for reason, count in counts.copy().items():
-        totals[reason] = totals.get(reason, 0) + count
-
-
-def _open(config: Config) -> tuple[Destination, ...]:
-    destinations: list[Destination] = []
-    if config.log_stdout and sys.stdout is not None:
-        destinations.append(Stdout(config.log_queue))
-    if config.log_file:
-        destinations.append(
-            RotatingFile(config.log_file, config.log_file_bytes, config.log_file_count, config.log_queue)
-        )
-    if config.log_agent:
-        destinations.append(AgentTcp(config.log_agent, config.log_queue))
-    return tuple(destinations)
-
-
-_registered = threading.Event()
-
-
-def _register_once() -> None:
-    if _registered.is_set():
-        return
-    _registered.set()
-    atexit.register(_at_exit)
-    _flush_at_end_of_child()
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(
-            before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-        )
-
-
-def _at_exit() -> None:
-    if _current is not None:
-        _current.stop(_current.config.shutdown_timeout)
-
-
-def _before_fork() -> None:
-    if _current is not None:
-        _current.before_fork()
-
-
-def _after_fork_in_parent() -> None:
-    if _current is not None:
-        _current.after_fork_in_parent()
-
-
-def _after_fork_in_child() -> None:
-    if _current is not None:
-        _current.after_fork()
-        multiprocessing = sys.modules.get("multiprocessing.util")
-        if multiprocessing is not None:  # which forgets its finalizers when the child begins
-            multiprocessing.register_after_fork(_flush_current, _flush_at_end_of_child)
-
-
-def _flush_at_end_of_child(_: object = None) -> None:
-    """Flush when a multiprocessing child ends: it does so by os._exit, without atexit."""
-    multiprocessing = sys.modules.get("multiprocessing.util")
-    if multiprocessing is not None:
-        multiprocessing.Finalize(None, _flush_current, exitpriority=0)
-
-
-def _flush_current() -> None:
-    if _current is not None:
-        _current.flush(_current.config.shutdown_timeout)

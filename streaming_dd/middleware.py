@@ -7,28 +7,30 @@ known of a request is in its exchange (http_exchange.py, socket_exchange.py).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final
 
-from . import recorder, tracing
-from .catalog import WS_REQUEST
-from .http_exchange import HttpExchange, Message, Receive, Scope, Send
-from .notices import say
+from . import recorder
+from .errors import ConfigError
+from .output import tracing
+from .output.notices import say
 from .recorder import Recorder
-from .routes import Routes, install_hooks, path_matcher
-from .socket_exchange import SocketExchange
-from .traffic import current
+from .requests.frameworks.noting import SCOPE_KEY as SCOPE_KEY  # a framework's hook may note the route there
+from .requests.http_exchange import HttpExchange
+from .requests.messages import Message, Receive, Scope, Send, keep_headers
+from .requests.routes import Routes, install_hooks, path_matcher
+from .requests.socket_exchange import SocketExchange
+from .requests.standing_in import StandsIn, runs_in_asyncio
+from .requests.streams.come_back import asks_for_stream, come_back
+from .requests.traffic import current
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-#: Where the request's exchange is found in the scope: a framework's hook may note the route there.
-SCOPE_KEY: Final = "streaming_dd"
 
-
-class DatadogMiddleware:
+class DatadogMiddleware(StandsIn):
     """Wrap an ASGI application so that its requests, streams and WebSockets can be seen.
 
     `exclude_paths` and `route_patterns` are those of the configuration unless given here. Everything else is
-    configured once per process, by `streaming_dd.configure()`, Django settings or the environment.
+    configured once per process, by `streaming_dd.configure()`, Django settings or the environment. Attributes that it
+    does not have are the application's: `app.state`, `app.get`, `app.dependency_overrides`.
     """
 
     def __init__(
@@ -41,103 +43,131 @@ class DatadogMiddleware:
         self.app = app
         self._exclude_paths = exclude_paths
         self._route_patterns = route_patterns
-        self._recorder: Recorder | None = None
-        self._excluded: Callable[[str], object] | None = None
-        self.routes = Routes(app)
-        self._own_spans = False
+        self._serving: _Serving | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request, WebSocket or lifespan."""
-        seen = self._recorder
-        if seen is None or seen is not recorder.current:
-            seen = self._begin(scope["type"])
-        excluded = self._excluded
+        serving = self._serving
+        if serving is None or serving.recorder is not recorder.current:
+            try:
+                serving = self._begin(scope["type"])
+            except ConfigError as error:
+                if scope["type"] != "lifespan":
+                    raise
+                await receive()  # of an exception here servers conclude that there is no lifespan, and go on
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                return
         if (
             scope["type"] != "http"
             or SCOPE_KEY in scope  # the inner one of two middlewares
-            or (excluded is not None and excluded(scope["path"]))
-            or not seen.enabled
+            or not serving.active
+            or (serving.excluded is not None and serving.excluded(scope["path"]))
         ):
-            await self._other(seen, scope, receive, send)
+            await self._other(serving, scope, receive, send)
             return
-        exchange = HttpExchange(self, seen, scope, receive, send)
+        seen = serving.recorder
+        if type(scope.get("headers")) is not list:
+            keep_headers(scope, seen.fault)
+        exchange = HttpExchange(serving, seen, scope, receive, send, seen.traffic.watches.here())
         scope[SCOPE_KEY] = exchange
-        token = current.set(exchange)
-        before = None
-        if self._own_spans and "datadog" not in scope:
-            before = seen.tracing.active()
-            exchange.start_span()
-        traffic = seen.traffic
-        traffic.active += 1
+        outer = current.get()  # a token, to be reset, would be kept as long as a stream is open
+        current.set(exchange)
+        before = exchange.start_span() if serving.own_spans and "datadog" not in scope else None
+        app = self.app
+        if serving.retry and seen.stopping and asks_for_stream(scope):
+            app = come_back(serving.retry)
         try:
-            await self.app(scope, exchange.receive, exchange.send)
+            await app(scope, exchange.receive, exchange.send)
         except BaseException as error:
-            exchange.close(error)
+            exchange.finish(error)
             raise
         else:
-            exchange.close(None)
+            exchange.finish(None)
         finally:
-            traffic.active -= 1
             # The exchange refers to the scope: the cycle of the two would wait for the garbage collector.
             scope.pop(SCOPE_KEY, None)
             if exchange.own_span:
                 seen.tracing.activate(before)
-            current.reset(token)
+            current.set(outer)
 
-    async def _other(self, seen: Recorder, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _other(self, serving: _Serving, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
-        if kind == "lifespan" and seen.enabled:
+        if kind == "lifespan" and serving.active:
             await _Lifespan(receive, send).run(self.app, scope)
         elif (
             kind == "websocket"
-            and seen.enabled
+            and serving.active
             and SCOPE_KEY not in scope
-            and not self._is_excluded(scope["path"])
+            and (serving.excluded is None or not serving.excluded(scope["path"]))
         ):
-            await self._websocket(seen, scope, receive, send)
+            await self._websocket(serving, scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
-    def _is_excluded(self, path: str) -> bool:
-        return self._excluded is not None and bool(self._excluded(path))
-
-    def _begin(self, kind: str) -> Recorder:
+    def _begin(self, kind: str) -> _Serving:
         """Look the process' recorder up at the first request: a fork may lie between wrapping and serving."""
-        seen = self._recorder = recorder.get()
+        seen = recorder.get()
         config = seen.config
         excluded = config.exclude_paths if self._exclude_paths is None else self._exclude_paths
         patterns = config.route_patterns if self._route_patterns is None else self._route_patterns
-        self._excluded = path_matcher(excluded)
-        self.routes = Routes(self.app, patterns)
-        if seen.enabled:
+        serving = _Serving(seen, Routes(self.app, patterns, config.route_style))
+        serving.excluded = path_matcher(excluded)
+        serving.active = seen.enabled and self._runs_in_asyncio()
+        if serving.active:
             install_hooks()
-        if kind != "lifespan":
-            seen.serve_unannounced()
-        self._own_spans = seen.tracing.enabled and not tracing.integration_is_inside(self.app)
-        return seen
+            if kind != "lifespan":
+                seen.serve_unannounced()
+            serving.own_spans = seen.tracing.enabled and not tracing.integration_is_inside(self.app)
+        self._serving = serving
+        return serving
 
-    async def _websocket(self, seen: Recorder, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = SocketExchange(self, seen, scope, receive, send)
+    @staticmethod
+    def _runs_in_asyncio() -> bool:
+        if runs_in_asyncio():
+            return True
+        say(
+            "trio",
+            "The application does not run in asyncio: it is passed through, and nothing of it is recorded.",
+        )
+        return False
+
+    async def _websocket(self, serving: _Serving, scope: Scope, receive: Receive, send: Send) -> None:
+        seen = serving.recorder
+        keep_headers(scope, seen.fault)
+        exchange = SocketExchange(serving, seen, scope, receive, send, seen.traffic.watches.here())
         scope[SCOPE_KEY] = exchange
         before = None
-        if self._own_spans and "datadog" not in scope:
+        if serving.own_spans and "datadog" not in scope:
             before = seen.tracing.active()
-            exchange.span = seen.tracing.start_request("websocket", scope["headers"], WS_REQUEST)
+            exchange.start_span()
         try:
             await self.app(scope, exchange.receive, exchange.send)
         except BaseException as error:
-            exchange.close(error)
+            exchange.finish(error)
             raise
         else:
-            exchange.close(None)
+            exchange.finish(None)
         finally:
             scope.pop(SCOPE_KEY, None)
             if exchange.span is not None:
                 seen.tracing.activate(before)
 
+
+class _Serving:
+    """What every request asks. Not of the middleware: names that an object may pass on are looked up six times as long."""
+
+    __slots__ = ("active", "excluded", "own_spans", "recorder", "retry", "templates")
+
+    def __init__(self, seen: Recorder, templates: Routes) -> None:
+        self.recorder = seen
+        self.templates = templates
+        self.excluded: Callable[[str], object] | None = None
+        self.own_spans = self.active = False
+        self.retry = seen.config.retry_after_drain
+
     def spans_are_doubled(self) -> None:
         """Stop making request spans: ddtrace's own integration turned out to make them further in."""
-        self._own_spans = False
+        self.own_spans = False
         say(
             "doubled",
             "ddtrace's ASGI integration is active inside the app; its request spans are used from now on.",
@@ -184,5 +214,5 @@ class _Lifespan:
         """Flush before the server learns that the application is done: it may end the process at once."""
         self._known_to_app = True
         if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
-            await recorder.get().end_serving()
+            await recorder.get().ending.end_serving()
         await self._send(message)

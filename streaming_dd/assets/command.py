@@ -1,4 +1,4 @@
-"""`streaming-dd assets`: list, render, lint, diff, push, pull. No state.
+"""`streaming-dd assets`: list, render, lint, diff, push, pull, cost. No state.
 
 Exit codes: 0 all is well, 1 something differs or failed. What keeps a command from running (options, keys, no network)
 is raised, and ends with 2 in `cli.py`.
@@ -7,6 +7,7 @@ is raised, and ends with 2 in `cli.py`.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,15 @@ from .options import THRESHOLDS, Options
 
 DEFAULT_DIRECTORY = Path("dd-agent")
 OK, PROBLEMS = 0, 1
+_EXAMPLES = {
+    "list": "list --thresholds",
+    "render": "render --service reports --env prod --notify '@slack-ops'",
+    "lint": "lint my-dashboard.json",
+    "diff": "diff --directory dd-agent",
+    "push": "push --apply",
+    "pull": "pull --output drifted",
+    "cost": "cost",
+}
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -27,7 +37,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     def action(name: str, run: Callable[[argparse.Namespace], int], help: str) -> argparse.ArgumentParser:
-        made: argparse.ArgumentParser = actions.add_parser(name, help=help, description=help)
+        made: argparse.ArgumentParser = actions.add_parser(
+            name, help=help, description=help, epilog=f"example: streaming-dd assets {_EXAMPLES[name]}"
+        )
         made.set_defaults(handler=run)
         return made
 
@@ -39,6 +51,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     render = action("render", run_render, "Write them as Datadog's JSON, with metadata.csv and Terraform.")
     render.add_argument(
         "--check", action="store_true", help="write nothing; exit 1 if a file is stale, as `diff` does"
+    )
+    render.add_argument(
+        "--integration", action="store_true", help="monitors as files of Datadog's integrations, no Terraform"
     )
     _add_options(render)
     _add_directory(render)
@@ -62,6 +77,16 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--no-metadata", action="store_true", help="leave units, descriptions and percentiles alone"
     )
     _add_options(push)
+    cost = action(
+        "cost",
+        run_cost,
+        "Say what Datadog would charge for the metrics that the local agent received, and why.",
+    )
+    cost.add_argument(
+        "--agent", default="http://127.0.0.1:8181", metavar="URL", help="the local agent's page"
+    )
+    cost.add_argument("--top", type=int, default=15, metavar="N", help="metrics to list (15)")
+    cost.add_argument("--json", action="store_true", help="as JSON, with every metric and tag")
     pull = action(
         "pull", run_pull, "Show how the account drifted from what would be rendered; exit 1 if it did."
     )
@@ -75,11 +100,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--service", default="", help="narrow monitors and SLOs to a service")
     parser.add_argument("--env", default="", help="narrow monitors and SLOs to an environment")
     parser.add_argument(
-        "--timers", choices=("timer", "distribution"), default="timer", help="how timers are sent"
+        "--timers", choices=("timer", "distribution"), default="distribution", help="how timers are sent"
     )
     parser.add_argument(
         "--notify", default="", metavar="HANDLES", help="who is notified, such as '@slack-ops'"
     )
+    parser.add_argument("--team", default="", help="the tag `team` of monitors, SLOs and dashboards")
+    parser.add_argument("--site", default="datadoghq.com", help="Datadog's site, for links in messages")
     parser.add_argument("--request-operation", default="", metavar="NAME", help="operation of request spans")
     parser.add_argument(
         "--threshold",
@@ -112,6 +139,8 @@ def options_of(arguments: argparse.Namespace) -> Options:
         env=arguments.env,
         timers=arguments.timers,
         notify=arguments.notify,
+        team=arguments.team,
+        site=arguments.site,
         thresholds=thresholds,
         **operation,
     )
@@ -142,7 +171,7 @@ def run_render(arguments: argparse.Namespace) -> int:
 
     if arguments.check:
         return run_diff(arguments)
-    texts = rendered_files(_sound(options_of(arguments)))
+    texts = rendered_files(_sound(options_of(arguments)), integration=arguments.integration)
     changed = write(texts, arguments.directory)
     for path in changed:
         _say(f"wrote {arguments.directory / path}")
@@ -154,7 +183,7 @@ def run_render(arguments: argparse.Namespace) -> int:
 
 def run_lint(arguments: argparse.Namespace) -> int:
     """Check what would be rendered, or files."""
-    from .lint import RULES, asset_of, lint
+    from .lint.rules import RULES, asset_of, lint
     from .rendering import render
 
     if arguments.rules:
@@ -170,8 +199,10 @@ def run_lint(arguments: argparse.Namespace) -> int:
         problems = lint(assets, options, strict=False)
     for problem in problems:
         _say(str(problem))
-    _say(f"{len(assets)} checked, {len(problems)} problems")
-    return PROBLEMS if problems else OK
+    faults = [problem for problem in problems if not problem.note]
+    notes = f", {len(problems) - len(faults)} notes" if len(problems) > len(faults) else ""
+    _say(f"{len(assets)} checked, {len(faults)} problems{notes}")
+    return PROBLEMS if faults else OK
 
 
 def _json_files(paths: Sequence[Path]) -> list[Path]:
@@ -204,9 +235,9 @@ def run_diff(arguments: argparse.Namespace) -> int:
 
 def run_push(arguments: argparse.Namespace) -> int:
     """Show the plan, and carry it out if asked."""
-    from .account import account
-    from .metadata import push_metadata
-    from .push import apply, fetch, plan
+    from .account.client import account
+    from .account.descriptions import push_metadata
+    from .account.push import apply, fetch, plan
     from .rendering import render
 
     if arguments.apply and arguments.dry_run:
@@ -227,12 +258,22 @@ def run_push(arguments: argparse.Namespace) -> int:
     return OK if well else PROBLEMS
 
 
+def run_cost(arguments: argparse.Namespace) -> int:
+    """Print the bill."""
+    from .cost import fetch_bill, render_bill
+
+    found = fetch_bill(arguments.agent)
+    _say(json.dumps(found, indent=2) if arguments.json else render_bill(found, max(1, arguments.top)))
+    return OK
+
+
 def run_pull(arguments: argparse.Namespace) -> int:
     """Show drift, and write what the account holds if asked."""
-    from .account import account
+    from .account.client import account
+    from .account.push import fetch, known_ids, plan, symbolised
+    from .documents import dumps
     from .files import write
-    from .push import fetch, known_ids, plan, symbolised
-    from .rendering import dumps, render
+    from .rendering import render
 
     options = options_of(arguments)
     assets = render(options)
@@ -283,7 +324,7 @@ def _ours(document: dict[str, Any]) -> dict[str, Any]:
 
 def _sound(options: Options) -> Options:
     """Refuse options with which the assets would be wrong, before anything is written or sent."""
-    from .lint import lint
+    from .lint.rules import lint
     from .rendering import render
 
     problems = lint(render(options), options)

@@ -11,7 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import catalog as c
-from ..query_language import (
+from .documents import Asset
+from .lint.dashboards import widgets
+from .lint.monitors import plain
+from .options import Options
+from .queries import HISTOGRAM_SUFFIXES
+from .query_language import (
     In,
     MetricQuery,
     ServiceCheckMonitor,
@@ -22,11 +27,6 @@ from ..query_language import (
     parse_search,
     walk,
 )
-from .lint_dashboards import widgets
-from .lint_monitors import plain
-from .options import Options
-from .queries import HISTOGRAM_SUFFIXES
-from .rendering import Asset
 
 Json = dict[str, Any]
 
@@ -36,6 +36,25 @@ OCCASIONAL: dict[str, str] = {
     c.TASKS_STALLED.name: "only when a task has stalled",
     c.STREAM_STALLS.name: "only when a stream stalls",
     c.LOOP_BLOCKED.name: "only when the event loop is held",
+    c.COORDINATOR_LOCKS.name: "only with a coordinator that is instrumented",
+    **{
+        metric.name: "only with tasks that a broker carries"
+        for metric in (
+            c.QUEUE_ENQUEUED,
+            c.QUEUE_ENDED,
+            c.QUEUE_RETRIES,
+            c.QUEUE_WAIT,
+            c.QUEUE_DEPTH,
+            c.QUEUE_OLDEST,
+        )
+    },
+    c.HTTP_BACKGROUND.name: "only when an application works on after a response",
+    c.STREAM_COUNTED.name: "only when an application counts on its streams",
+    c.STREAMS_FINISHED.name: "only when an application says why a stream ends",
+    c.STREAM_EVENTS_UNREAD.name: "only when an application goes on with a stream that nobody reads",
+    c.STREAMS_RECONNECTS.name: "only when clients come back",
+    c.STREAM_RECONNECT_GAP.name: "only when clients come back",
+    c.STREAMS_ZOMBIES.name: "only when an application goes on with a stream that nobody reads",
     **{
         metric.name: "only with WebSockets"
         for metric in (
@@ -49,6 +68,8 @@ OCCASIONAL: dict[str, str] = {
         )
     },
     c.WS_REQUEST.name: "only with WebSockets",
+    c.CHANNELS_SENT.name: "only with layers of Channels",
+    c.CHANNELS_DROPPED.name: "only when a channel of Channels is full",
 }
 """What an application may well run without sending, and when it is sent."""
 
@@ -184,7 +205,7 @@ def _metrics(node: object) -> Iterator[tuple[str, set[str]]]:
     for query in walk(node):
         if isinstance(query, MetricQuery):
             keys = {each.key for each in walk(query.scope) if isinstance(each, Tag | In)}
-            yield query.metric, {*query.by, *keys}
+            yield query.metric, {*query.by, *keys} - {"host"}  # which the Agent adds
 
 
 def _tags(tags: Collection[str] | None) -> str:

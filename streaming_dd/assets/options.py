@@ -33,12 +33,38 @@ THRESHOLDS: Mapping[str, tuple[float, str]] = MappingProxyType(
             1,
             "Tasks that are active for 30 minutes on end while none completes.",
         ),
+        "tasks-wait.critical": (600, "Seconds for which the oldest task of a broker's queue has waited."),
+        "tasks-wait.warning": (120, "The same, to warn."),
+        "tasks-twice.critical": (
+            1,
+            "Tasks whose object another running task has as well, for 5 minutes on end.",
+        ),
+        "tasks-lost.critical": (1, "Tasks of one kind that were lost with a killed worker in 10 minutes."),
+        "coordinator-locks.critical": (10_000, "Locks that a worker's coordinators keep."),
+        "coordinator-locks.warning": (1_000, "The same, to warn."),
         "client-disconnects.critical": (
             40,
             "Percentage points by which the share of disconnects rose in an hour.",
         ),
         "client-disconnects.warning": (20, "The same, to warn."),
         "client-disconnects.minimum": (20, "Streams assumed to have completed besides."),
+        "time-to-first-event.critical": (
+            10_000,
+            "Milliseconds to a stream's first event, 95th percentile of a route.",
+        ),
+        "time-to-first-event.warning": (5000, "The same, to warn."),
+        "streams-stall.critical": (
+            25,
+            "Percentage points by which the share of streams that fall silent rose in an hour.",
+        ),
+        "streams-stall.warning": (10, "The same, to warn."),
+        "streams-stall.minimum": (20, "Streams assumed to have been opened besides."),
+        "reconnect-storm.critical": (
+            50,
+            "Percentage points by which the share of streams that are reconnects rose in an hour.",
+        ),
+        "reconnect-storm.warning": (25, "The same, to warn."),
+        "reconnect-storm.minimum": (50, "New streams assumed to have been opened besides."),
         "loop-lag.critical": (
             250,
             "Milliseconds by which the event loop is late, 95th percentile over 5 minutes.",
@@ -58,8 +84,10 @@ THRESHOLDS: Mapping[str, tuple[float, str]] = MappingProxyType(
         "slo-time-to-first-byte-budget.critical": (90, "Percent of the 30 days' error budget that is spent."),
         "slo-time-to-first-byte-budget.warning": (75, "The same, to warn."),
         "slo.task-success": (99, "Percent of tasks that must end well."),
-        "slo.time-to-first-byte": (99, "Percent of five-minute slices in which p95 must be fast enough."),
-        "slo.time-to-first-byte.milliseconds": (1000, "How fast that is."),
+        "slo.time-to-first-byte": (
+            99,
+            "Percent of responses whose first byte must be in time (STREAMING_FIRST_BYTE_LIMIT).",
+        ),
         "slo.availability": (99.9, "Percent of time in which the health check must be good."),
         "capacity.cores": (2, "Cores of one server."),
         "capacity.memory": (4, "GiB of memory of one server."),
@@ -69,6 +97,10 @@ THRESHOLDS: Mapping[str, tuple[float, str]] = MappingProxyType(
 """Every number that an operator may want to change: its default and what it means."""
 
 
+#: Environments that nobody is woken up for, unless assets are rendered for one environment.
+NOT_PAGED = ("dev", "development", "local", "test", "demo")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """What dashboards, monitors and SLOs are rendered for. Raises AssetError for a value that cannot be used."""
@@ -76,13 +108,15 @@ class Options:
     prefix: str = "streaming"
     service: str = ""
     env: str = ""
-    timers: Literal["timer", "distribution"] = "timer"
+    timers: Literal["timer", "distribution"] = "distribution"
     notify: str = ""
+    team: str = ""
+    site: str = "datadoghq.com"
     request_operation: str = catalog.HTTP_REQUEST.name
     thresholds: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("prefix", "service", "env", "request_operation"):
+        for name in ("prefix", "service", "env", "team", "site", "request_operation"):
             value = getattr(self, name)
             if value and not re.fullmatch(r"[a-z][a-z0-9_.\-]*", value):
                 raise AssetError(f"{name} {value!r}: write lower-case letters, digits, '_', '-' and '.'")
@@ -106,6 +140,11 @@ class Options:
         """Return a number by its name in `THRESHOLDS`."""
         value = self.thresholds.get(name, THRESHOLDS[name][0])
         return int(value) if value == int(value) else value
+
+    @property
+    def web(self) -> str:
+        """Where people read dashboards, traces and logs: the site's address for browsers."""
+        return f"https://{'app.' if self.site.count('.') == 1 else ''}{self.site}"
 
     def identity(self, name: str) -> str:
         """Return what tells this asset from the others that live in the same account."""

@@ -6,13 +6,13 @@ State: none; a `Queries` object holds the options and the scope.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from ..catalog import Metric, SpanOperation
 from ..errors import AssetError
-from ..query_language import And, Everything, Filter, MetricQuery, Not, Tag, Variable
-from .options import Options
+from .options import NOT_PAGED, Options
+from .query_language import And, Everything, Filter, MetricQuery, Not, Tag, Variable
 
 UNIVERSAL = ("env", "service", "version")
 TRACE_TAGS = (*UNIVERSAL, "resource_name", "http.status_code", "http.status_class", "host")
@@ -35,6 +35,8 @@ class Queries:
     options: Options
     variables: tuple[str, ...] = ()
     tags: Mapping[str, str] | None = None
+    #: Environments that are left out.
+    without: tuple[str, ...] = ()
 
     def count(self, metric: Metric, by: tuple[str, ...] = (), **where: str) -> str:
         """Return how often it happened: `sum:...as_count()`."""
@@ -62,7 +64,13 @@ class Queries:
         name = f"{self.name(metric)}.{HISTOGRAM_SUFFIXES[statistic]}"
         if statistic == "count":
             return str(query("sum", name, kind="count"))
-        return str(query("max" if statistic == "max" else "avg", name))
+        # Percentiles and means of several series cannot be put together again; the greatest of them is a true bound.
+        return str(query("max", name))
+
+    def called(self, metric: Metric, statistic: str) -> str:
+        """Return what `timer()` gives, in words: `p95` of everything, or the highest p95 of any series."""
+        exact = self.is_distribution(metric) or statistic in ("max", "count")
+        return statistic if exact else f"highest {statistic}"
 
     def hits(self, operation: SpanOperation | str, by: tuple[str, ...] = (), **where: str) -> str:
         """Return how many spans of an operation there were, as the Agent counts them."""
@@ -108,12 +116,13 @@ class Queries:
         where: Mapping[str, str],
         kind: str | None = None,
     ) -> MetricQuery:
-        emitted = {*tags, *UNIVERSAL}
+        emitted = {*tags, *UNIVERSAL, "host"}
         asked = {*by, *where}
         if asked - emitted:
             raise AssetError(f"{name} is not emitted with the tag {', '.join(sorted(asked - emitted))}")
         parts: list[Filter] = [Variable(name) for name in self.variables if name in emitted]
         parts += [Tag(key, value) for key, value in (self.tags or {}).items() if key in emitted]
+        parts += [Not(Tag("env", name)) for name in self.without]
         parts += [_condition(key, value) for key, value in where.items()]
         scope = Everything() if not parts else parts[0] if len(parts) == 1 else And(tuple(parts))
         return MetricQuery(aggregator, name, scope, by, kind)  # type: ignore[arg-type]
@@ -139,3 +148,9 @@ def for_monitors(options: Options) -> Queries:
         options,
         tags={key: value for key, value in (("env", options.env), ("service", options.service)) if value},
     )
+
+
+def for_slos(options: Options) -> Queries:
+    """Return the same for SLOs: their alerts have no groups to tell apart, so who is to be told is told of no `dev`."""
+    without = NOT_PAGED if options.notify and not options.env else ()
+    return replace(for_monitors(options), without=without)

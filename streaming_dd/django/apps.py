@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 
-from .. import config
+from .. import config, recorder
 from ..errors import ConfigError
+from ..tasks.brokers import django_tasks
 
 
 class StreamingConfig(AppConfig):
@@ -31,6 +32,12 @@ class StreamingConfig(AppConfig):
             return
         if enabled:
             hooks.install()
+            checks.wsgi.install()
+            django_tasks.install(lambda: recorder.get().tasks)
+            if apps.is_installed("channels"):  # a worker or a command sends to groups, too
+                from . import channel_layers
+
+                channel_layers.install()
 
 
 def _runs_a_command() -> bool:

@@ -16,7 +16,7 @@ from typing import Any, Final
 from django.http import FileResponse
 from django.urls import URLPattern, URLResolver
 
-from ..notices import say
+from ..output.notices import say
 from .route_templates import template_of
 
 _RESPONSE: Final = "StreamingHttpResponse"

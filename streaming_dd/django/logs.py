@@ -11,7 +11,7 @@ import threading
 
 from .. import logs as logs_door
 from .. import recorder
-from ..log_bridge import ACCESS_LOGGERS, BridgeHandler
+from ..output.logs.bridge import ACCESS_LOGGERS, BridgeHandler
 
 
 class Handler(logging.Handler):

@@ -16,7 +16,7 @@ from django.urls import Resolver404
 from django.utils.translation import get_language
 
 from ..middleware import SCOPE_KEY
-from ..routes import UNMATCHED
+from ..requests.routes import UNMATCHED
 from .route_templates import template_of
 
 
@@ -52,6 +52,7 @@ def notes_route(resolve_request: Callable[..., Any]) -> Callable[..., Any]:
             exchange.noted_route = UNMATCHED
             raise
         exchange.noted_route = template_of(_without_language(request, match.route))
+        exchange.foretell()
         return match
 
     return resolve_and_note

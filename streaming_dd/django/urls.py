@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from django.urls import path
 
-from .live_tasks import live_tasks
+from .live_tasks import cancel_task, live_tasks
 
 app_name = "streaming_dd"
-urlpatterns = [path("", live_tasks, name="live_tasks")]
+urlpatterns = [
+    path("", live_tasks, name="live_tasks"),
+    path("cancel/", cancel_task, name="cancel_task"),
+]

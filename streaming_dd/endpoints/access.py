@@ -15,8 +15,9 @@ from typing import Any, Final
 
 from ..config import Config
 from ..errors import ConfigError
-from ..notices import say
-from ..off_loop import OffLoop
+from ..output.failure import shown
+from ..output.notices import say
+from ..process.off_loop import OffLoop
 from .answers import Answer, answer
 
 Permission = Callable[[Mapping[str, Any]], Any]
@@ -93,7 +94,7 @@ class Gate:
                 raise permission
             allowed = await asyncio.wait_for(self._ask(permission, scope), self._timeout)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong, nobody is let in
-            say("permission", f"STREAMING_STATS_PERMISSION failed, /stats is refused: {error!r}")
+            say("permission", f"STREAMING_STATS_PERMISSION failed, /stats is refused: {shown(error)}")
             return answer(503, {"error": "the permission cannot be checked"})
         if allowed is True:
             return None

@@ -7,13 +7,16 @@ applications have none. State: the answers, in each `Ownership`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import secrets
+from collections.abc import Iterator
 from typing import Final
 
-from .. import tracing
-from ..http_exchange import Message, Scope
 from ..middleware import SCOPE_KEY, App
-from ..notices import say
+from ..output import tracing
+from ..output.notices import say
+from ..requests.messages import Message, Scope
 
 _NOT_FOUND: Final = 404
 #: Seconds that the application may take to finish an answer whose status is known.
@@ -47,7 +50,7 @@ class Ownership:
 
     async def _find_out(self, scope: Scope, path: str) -> bool | None:
         try:
-            with tracing.dropped_spans("endpoints.ask"):
+            with tracing.dropped_spans("endpoints.ask"), _unlogged():
                 async with asyncio.timeout(self._timeout):
                     owned = await self._is_owned(scope, path)
         except TimeoutError:
@@ -72,6 +75,28 @@ class _Unseen:
     """Stands where the middleware looks for a request's exchange: a question is neither counted nor logged."""
 
     noted_route: str | None = None
+
+    def foretell(self) -> None:
+        """Do nothing: there is no span."""
+
+
+class _NotOurs(logging.Filter):
+    """Keeps the 404 of a question out of Django's log: an operator would look for whoever asked."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the line is of a real request."""
+        scope = getattr(getattr(record, "request", None), "scope", None)
+        return not (isinstance(scope, dict) and isinstance(scope.get(SCOPE_KEY), _Unseen))
+
+
+@contextlib.contextmanager
+def _unlogged() -> Iterator[None]:
+    logger, own = logging.getLogger("django.request"), _NotOurs()
+    logger.addFilter(own)
+    try:
+        yield
+    finally:
+        logger.removeFilter(own)
 
 
 class _Question:

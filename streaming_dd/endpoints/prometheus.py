@@ -1,26 +1,26 @@
-"""The door to prometheus-client: every metric as Prometheus and OpenMetrics text.
+"""The door to prometheus-client: every metric of a server's workers as Prometheus and OpenMetrics text.
 
-Names follow one rule, `family_name`; labels are the catalogue's tags. State: the histogram buckets of each timing,
-in `Exposition` (one for each recorder), filled where timings are flushed. docs/decisions/0063.
+Names follow one rule, `family_name`; labels are the catalogue's tags. The numbers are those of series.py, added up over the
+workers by workers.py. State: what is known of each metric, in `Exposition` (one for each recorder). docs/decisions/0063.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from itertools import accumulate
 from typing import Any, Final, TypeAlias, cast
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import generate_latest as encode_text
 from prometheus_client.openmetrics.exposition import generate_latest as encode_openmetrics
-from prometheus_client.registry import Collector
 
 from .. import catalog
 from ..catalog import Metric
-from ..metrics import Counter, Gauge, Handle, Observer, Timing
-from ..notices import logger, say
+from ..output.notices import logger, say
 from ..recorder import Recorder
+from .prometheus_lines import Lines, filled
+from .workers import FRESH, Name, Point, Series, Total, Whole, Workers, metric_of
 
 Family: TypeAlias = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
@@ -66,59 +66,36 @@ def _unit(metric: Metric) -> str:
     return "bytes" if metric.unit == "byte" else ""
 
 
-class Buckets:
-    """How many values of a timing lie below each bound."""
-
-    def __init__(self, bounds: tuple[float, ...], scale: float) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.sum = 0.0
-        self._scale = scale
-
-    def observe(self, values: list[float]) -> None:
-        """Count values that were flushed."""
-        for value in values:
-            self.counts[bisect_left(self.bounds, value * self._scale)] += 1
-        self.sum += sum(values) * self._scale
-
-    def cumulative(self) -> list[tuple[str, float]]:
-        """Return (bound, values up to it) for every bound and infinity."""
-        names = [*(repr(float(bound)) for bound in self.bounds), "+Inf"]
-        return list(zip(names, map(float, accumulate(self.counts.copy())), strict=True))
-
-
-class Exposition(Collector):
-    """The metrics of this process for whoever scrapes. Find it with `recorder.get().part(Exposition)`."""
+class Exposition:
+    """The metrics of this server's workers for whoever scrapes. Find it with `recorder.get().part(Exposition)`."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._config = recorder.config
-        self._buckets: dict[Timing, Buckets] = {}
+        self._workers = recorder.part(Workers)
         self._mentioned = False
-        recorder.metrics.observe_timings(self._observer)
+        self._metrics: dict[Name, Metric | None] = {}
+        #: By whether the format is OpenMetrics.
+        self._lines = {False: Lines(encode_text), True: Lines(encode_openmetrics)}
+        recorder.part(Series).observe(self._bounds_of)
 
-    def _observer(self, timing: Timing) -> Observer:
-        metric = timing.metric
+    def _bounds_of(self, metric: Metric) -> tuple[tuple[float, ...], float]:
         if _unit(metric) == "seconds":
             scale = 1e-3 if metric.kind == "timer" else _SECONDS[metric.unit]
-            buckets = Buckets(self._config.prometheus_buckets, scale)
-        else:
-            buckets = Buckets(_BYTE_BOUNDS if metric.unit == "byte" else _OTHER_BOUNDS, 1.0)
-        self._buckets[timing] = buckets
-        return buckets.observe
+            return self._config.prometheus_buckets, scale
+        return _BYTE_BOUNDS if metric.unit == "byte" else _OTHER_BOUNDS, 1.0
 
     def render(self, *, openmetrics: bool = False) -> bytes:
         """Return the text, in OpenMetrics or in Prometheus' own format. Blocks: call it off the event loop."""
-        self._recorder.take_in()
         self._mention_workers()
-        encode: Any = encode_openmetrics if openmetrics else encode_text
-        text: bytes = encode(self)
-        return text
+        text = "".join(self._text(self._lines[openmetrics]))
+        return f"{text}# EOF\n".encode() if openmetrics else text.encode()
 
     def _mention_workers(self) -> None:
         """Say once that scrapes which reach one worker after the other make no sense together."""
         config, worker = self._config, self._recorder.metrics.worker
-        if self._mentioned or config.prometheus_worker or config.worker or worker == "0":
+        alone = not self._workers.siblings.joined
+        if self._mentioned or config.prometheus_worker or config.worker or worker == "0" or not alone:
             return
         self._mentioned = True
         logger.info(
@@ -126,14 +103,23 @@ class Exposition(Collector):
             worker,
         )
 
-    def collect(self) -> Iterator[Any]:
-        """Yield every family; called by prometheus-client."""
+    def _text(self, lines: Lines) -> Iterator[str]:
+        """Yield the text of every family."""
+        whole = self._workers.whole(by_worker=self._config.prometheus_worker, fresh=FRESH)
         taken: set[str] = set()
-        for metric, handles in self._by_metric().items():
-            family = self._family(metric, handles)
-            if family is None:
+        for metric, series in self._by_metric(whole.total).items():
+            labels = self._labels(metric)
+            if labels is None:
                 continue
-            names = {family.name, *(sample.name for sample in family.samples)}
+            family = self._family(metric, labels)
+            written = [
+                (lines.of((metric, point, *labels), partial(self._family, metric, labels, point)), numbers)
+                for point, numbers in series
+            ]
+            names = {
+                family.name,
+                *(start.partition("{")[0].strip() for one in written[:1] for start, _ in one[0]),
+            }
             if names & taken:
                 say(
                     f"prometheus:{metric.name}",
@@ -142,42 +128,59 @@ class Exposition(Collector):
                 )
                 continue
             taken |= names
-            yield family
+            yield lines.head(family)
+            for starts, numbers in written:
+                yield filled(
+                    starts, numbers if len(numbers) == 1 else [*accumulate(numbers[:-1]), numbers[-1]]
+                )
+        if self._workers.siblings.joined:
+            yield lines.whole(self._up(whole))
 
-    def _by_metric(self) -> dict[Metric, list[Handle]]:
-        """Every handle by its metric. The catalogue's come first, and win over others of the same name; those that
+    def _up(self, whole: Whole) -> Family:
+        """Which workers the numbers are of: 1 for one that answered, 0 for one of which only older numbers are known."""
+        name = f"{self._config.metric_prefix.replace('.', '_')}_worker_up"
+        family = GaugeMetricFamily(name, "Whether a worker answered for itself.", labels=["worker"])
+        for worker, why in whole.workers.items():
+            family.add_metric([worker], 0 if why else 1)
+        return family
+
+    def _by_metric(self, total: Total) -> dict[Metric, list[tuple[Point, list[float]]]]:
+        """Every series by its metric. The catalogue's come first, and win over others of the same name; those that
         have not happened yet are there without samples, as prometheus-client's own are."""
-        found: dict[Metric, list[Handle]] = {metric: [] for metric in catalog.METRICS}
-        for handle in self._recorder.metrics.handles():
-            found.setdefault(handle.metric, []).append(handle)
+        found: dict[Metric, list[tuple[Point, list[float]]]] = {metric: [] for metric in catalog.METRICS}
+        gauges = ((point, [value]) for point, value in total.gauges.items())
+        for point, values in (*total.points(), *gauges):
+            if point.name not in self._metrics:
+                self._metrics[point.name] = metric_of(point.name)
+            metric = self._metrics[point.name]
+            if metric is not None:
+                found.setdefault(metric, []).append((point, values))
         return dict(sorted(found.items(), key=lambda item: (not item[0].prefixed, item[0].name)))
 
-    def _family(self, metric: Metric, handles: Iterable[Handle]) -> Family | None:
-        name = family_name(metric, self._config.metric_prefix)
-        keys = [key for key in sorted(metric.tags) if key != "worker"]
-        labels = [_label(key) for key in keys]
+    def _labels(self, metric: Metric) -> list[str] | None:
+        """Return the labels of a metric's series; None where two of its tags are the same one."""
+        labels = [_label(key) for key in sorted(metric.tags) if key != "worker"]
         if len(set(labels)) < len(labels):
             say(f"prometheus:{metric.name}", f"metric {metric.name}: two of its tags are the same label")
             return None
-        with_worker = self._config.prometheus_worker
-        if with_worker:
+        several = self._workers.siblings.joined and metric.kind == "gauge" and metric.across == "worker"
+        if self._config.prometheus_worker or several:
             labels.append("worker")
+        return labels
+
+    def _family(self, metric: Metric, labels: list[str], point: Point | None = None) -> Family:
+        """Return a family without series, or with one, in which each number is its place among the series' numbers."""
         kinds = {"count": CounterMetricFamily, "gauge": GaugeMetricFamily}
         make: Any = kinds.get(metric.kind, HistogramMetricFamily)
+        name = family_name(metric, self._config.metric_prefix)
         family = make(name, metric.help or metric.name, labels=labels)
-        for handle in handles:
-            tags = dict(handle.tags)
-            values = [tags.get(key, "none") for key in keys]
-            if with_worker:
-                values.append(self._recorder.metrics.worker)
-            if isinstance(handle, Timing):
-                buckets = self._buckets.get(handle)
-                if buckets is not None:
-                    family.add_metric(values, buckets.cumulative(), buckets.sum)
-            elif isinstance(handle, Counter):
-                family.add_metric(values, handle.total)
-            elif isinstance(handle, Gauge) and handle.value is not None:
-                family.add_metric(values, handle.value)
+        if point is not None:
+            values = [*point.values, point.worker or ""][: len(labels)]
+            if make is HistogramMetricFamily:
+                bounds = [*(repr(float(bound)) for bound in point.name.bounds), "+Inf"]
+                family.add_metric(values, [(bound, at) for at, bound in enumerate(bounds)], len(bounds))
+            else:
+                family.add_metric(values, 0)
         return cast(Family, family)
 
 

@@ -12,17 +12,20 @@ import platform
 import time
 from collections import Counter as Tally
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from .. import metrics, task_report
-from ..health import Health
-from ..health.runs import iso
-from ..notices import say
-from ..peaks import Peak
+from ..output import metrics
+from ..output.failure import shown
+from ..output.notices import say
+from ..output.peaks import Peak
 from ..recorder import Recorder
-from ..task_kinds import TaskKind
-from ..timers import describe_task
+from ..tasks import report as task_report
+from ..tasks.hooks.instances import describe_task
+from ..tasks.hooks.wrapping import doubles
+from ..tasks.kinds import TaskKind
+from .health import Health
+from .health.runs import iso
 
 #: Running tasks that are listed, oldest first.
 RUNNING_LIMIT: Final = 100
@@ -88,6 +91,7 @@ class Stats:
                 "done": int(kind.completed.total),
                 "failed": kind.failed,
                 "cancelled": int(kind.cancelled.total),
+                "lost": int(kind.lost.total),
             }
             for kind in kinds
         }
@@ -95,7 +99,7 @@ class Stats:
             name,
             running,
         ) in state.running().items():  # more than we know of: the coordinator is not instrumented
-            status = found.setdefault(name, {"running": 0, "done": 0, "failed": 0, "cancelled": 0})
+            status = found.setdefault(name, {"running": 0, "done": 0, "failed": 0, "cancelled": 0, "lost": 0})
             status["running"] = max(status["running"], running)
         return found
 
@@ -115,12 +119,20 @@ class Stats:
         now, ended = time.monotonic(), _ended(kinds)
         begun, before = self._ended[0]
         seconds = now - begun
-        by_kind = {kind.resource: _durations([kind]) for kind in kinds if kind.ended}
+        durations = self.durations()
         return {
             "window_seconds": round(seconds, 1),
             "tasks_per_second": round((ended - before) / seconds, 4) if seconds >= 1 else None,
-            **_durations(kinds),
-            "by_kind": by_kind,
+            **durations_of(durations.values()),
+            "by_kind": {kind: durations_of([one]) for kind, one in durations.items()},
+        }
+
+    def durations(self) -> dict[str, dict[str, Any]]:
+        """Return by kind how many tasks have run, their seconds together, and the durations of the last ones."""
+        return {
+            kind.resource: {"ended": kind.ended, "seconds": kind.seconds, "recent": list(kind.recent.copy())}
+            for kind in self._kinds()
+            if kind.ended
         }
 
     def _peaks(self, kinds: Iterable[TaskKind]) -> dict[str, object]:
@@ -180,6 +192,7 @@ class Stats:
             "series": len(handles),
             "samples_dropped": dict(recorder.metrics.dropped),
             "lines_dropped": dict(recorder.logs.dropped) if recorder.logs is not None else {},
+            "instrumented_twice": doubles(),
         }
 
     def _totals(self) -> dict[str, float]:
@@ -216,7 +229,7 @@ class CoordinatorState:
         return dict(found)
 
     def _name(self, key: object) -> str:
-        app, model, _ = describe_task(self.instances.get(key), key)
+        app, model, _ = describe_task(self.instances.get(key), key) or ("unknown", "unknown", "")
         return f"{metrics.clean_tag_value(app)}.{metrics.clean_tag_value(model)}"
 
 
@@ -228,7 +241,7 @@ def _copy(owner: Any, name: str) -> dict[Any, Any]:
         except RuntimeError:  # it changed its size meanwhile
             time.sleep(0.001)
         except Exception as error:  # noqa: BLE001 - the coordinator is not ours
-            say(f"stats:{name}", f"the coordinator's {name} cannot be read: {error!r}")
+            say(f"stats:{name}", f"the coordinator's {name} cannot be read: {shown(error)}")
             return {}
     say(f"stats:{name}", f"the coordinator's {name} changes too fast to be read")
     return {}
@@ -243,7 +256,7 @@ def _section(name: str, read: Callable[[], object]) -> object:
     try:
         return read()
     except Exception as error:  # noqa: BLE001 - one broken section must not hide the others
-        say(f"stats:{name}", f"the section {name} of /stats cannot be read: {error!r}", exc_info=True)
+        say(f"stats:{name}", f"the section {name} of /stats cannot be read: {shown(error)}", exc_info=True)
         return {"error": type(error).__name__}
 
 
@@ -251,16 +264,12 @@ def _ended(kinds: Iterable[TaskKind]) -> int:
     return sum(int(kind.completed.total + kind.cancelled.total) + kind.failed for kind in kinds)
 
 
-def _durations(kinds: list[TaskKind]) -> dict[str, float | None]:
-    """Mean of all tasks that have run, and 95th percentile of the last ones, in seconds."""
-    ended = sum(kind.ended for kind in kinds)
-    recent = sorted(_recent(kinds))
+def durations_of(kinds: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Mean of all tasks that have run, and 95th percentile of the last ones, in seconds; of several kinds or workers."""
+    kinds = list(kinds)
+    ended = sum(kind["ended"] for kind in kinds)
+    recent = sorted(seconds for kind in kinds for seconds in kind["recent"])
     return {
-        "mean_seconds": round(sum(kind.seconds for kind in kinds) / ended, 4) if ended else None,
+        "mean_seconds": round(sum(kind["seconds"] for kind in kinds) / ended, 4) if ended else None,
         "p95_seconds": round(recent[max(0, -(-len(recent) * 95 // 100) - 1)], 4) if recent else None,
     }
-
-
-def _recent(kinds: Iterable[TaskKind]) -> Iterator[float]:
-    for kind in kinds:
-        yield from kind.recent.copy()

@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .agent import LocalAgent
-    from .dogstatsd import Event, Sample, ServiceCheck
-    from .received import Received
+    from .intake.dogstatsd import Event, Sample, ServiceCheck
+    from .intake.spans import Span, SpanLink
     from .settings import Settings
-    from .traces import Span, SpanLink
+    from .store.received import Received
 
 __all__ = ["Event", "LocalAgent", "Received", "Sample", "ServiceCheck", "Settings", "Span", "SpanLink"]
 
 _HOMES = {
-    "Event": "dogstatsd",
+    "Event": "intake.dogstatsd",
     "LocalAgent": "agent",
-    "Received": "received",
-    "Sample": "dogstatsd",
-    "ServiceCheck": "dogstatsd",
+    "Received": "store.received",
+    "Sample": "intake.dogstatsd",
+    "ServiceCheck": "intake.dogstatsd",
     "Settings": "settings",
-    "Span": "traces",
-    "SpanLink": "traces",
+    "Span": "intake.spans",
+    "SpanLink": "intake.spans",
 }
 
 

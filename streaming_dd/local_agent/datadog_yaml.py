@@ -8,16 +8,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ..errors import LocalAgentError
-from .contexts import HistogramRules
+from .intake.tail import LogSource
 from .settings import Settings
-from .tail import LogSource
+from .store.contexts import HistogramRules
 
+USED = (
+    "dogstatsd_port", "dogstatsd_expiry_seconds", "dogstatsd_socket", "dogstatsd_stream_socket", "apm_config", "hostname",
+    "tags", "extra_tags", "env", "use_dogstatsd",
+    "histogram_aggregates", "histogram_percentiles", "logs_enabled", "dogstatsd_tags",
+    "statsd_metric_namespace",
+)  # fmt: skip
+NOT_USED = {
+    "dogstatsd_mapper_profiles": "names of metrics are not mapped",
+    "histogram_copy_to_distribution": "histograms are not copied to distributions",
+    "statsd_metric_namespace_blacklist": "the default list of names without the prefix is used",
+    "statsd_metric_blocklist": "no metric is left out",
+    "metric_filterlist": "no metric is left out",
+}
+"""Keys of the Agent that change in production what is received, and change nothing here."""
+OTHERS = (
+    "api_key", "site", "dd_url", "dogstatsd_non_local_traffic", "dogstatsd_so_rcvbuf",
+    "dogstatsd_buffer_size", "dogstatsd_origin_detection", "dogstatsd_tag_cardinality", "logs_config", "process_config",
+    "dogstatsd_flush_incomplete_buckets", "bind_host", "log_level", "proxy", "cmd_port",
+)  # fmt: skip
+"""Keys that are known, so that a name near one of them is no slip."""
 AGGREGATES = ("max", "min", "median", "avg", "sum", "count")
 
 
@@ -46,16 +67,24 @@ def load(directory: str | Path, settings: Settings | None = None) -> Settings:
         changes["trace_socket"] = str(path)
     if config.get("hostname"):
         changes["hostname"] = str(config["hostname"])
-    tags = _strings(config, "tags", file)
+    tags = _strings(config, "tags", file) + _strings(config, "extra_tags", file)
     if env := config.get("env"):
         tags += (f"env:{env}",)
     if tags:
         changes["tags"] = tags
-    if changes.get("dogstatsd_port") == 0:
-        changes["dogstatsd_port"] = None  # as in the Agent, 0 switches the listener off
+    for name in ("dogstatsd_port", "trace_port"):
+        if changes.get(name) == 0:
+            changes[name] = None  # as in the Agent, 0 switches the listener off
+    if config.get("use_dogstatsd") is False:
+        changes.update(dogstatsd_port=None, dogstatsd_socket=None, dogstatsd_stream_socket=None)
     if apm.get("enabled") is False:
         changes["trace_port"] = None
-    changes["histogram"] = _histogram(config, settings.histogram, file)
+    notes = [f"{file}: {key} is not used here: {why}" for key, why in NOT_USED.items() if config.get(key)]
+    notes += _slips(config, file)
+    changes["histogram"] = _histogram(config, settings.histogram, file, notes)
+    changes["dogstatsd_tags"] = _strings(config, "dogstatsd_tags", file)
+    changes["namespace"] = str(config.get("statsd_metric_namespace") or "")
+    changes["notes"] = (*settings.notes, *notes)
     if config.get("logs_enabled", True):
         sources = tuple(source for path in _conf_files(directory) for source in _sources(path))
         changes["log_sources"] = sources
@@ -66,31 +95,47 @@ def load(directory: str | Path, settings: Settings | None = None) -> Settings:
     return replace(settings, **changes)
 
 
-def _histogram(config: Mapping[str, Any], default: HistogramRules, file: Path) -> HistogramRules:
-    aggregates = _strings(config, "histogram_aggregates", file) or default.aggregates
-    for aggregate in aggregates:
-        if aggregate not in AGGREGATES:
-            raise LocalAgentError(
-                f"{file}: histogram_aggregates: {aggregate!r} is none of {', '.join(AGGREGATES)}"
-            )
-    percentiles = default.percentiles
-    if "histogram_percentiles" in config:
-        percentiles = tuple(
-            _percentile(text, file) for text in _strings(config, "histogram_percentiles", file)
-        )
-    return HistogramRules(aggregates, tuple(sorted(percentiles)))
+def _slips(config: Mapping[str, Any], file: Path) -> list[str]:
+    """Name the keys that are nearly one of the Agent's."""
+    known = (*USED, *NOT_USED, *OTHERS)
+    found = []
+    for key in config:
+        if key not in known and (near := get_close_matches(str(key), known, n=1, cutoff=0.85)):
+            found.append(f"{file}: {key} is unknown; did you mean {near[0]!r}?")
+    return found
 
 
-def _percentile(text: str, file: Path) -> int:
+def _histogram(
+    config: Mapping[str, Any], default: HistogramRules, file: Path, notes: list[str]
+) -> HistogramRules:
+    """Return the rules; an entry that makes no sense is passed over and noted, an empty list means none, as in the Agent."""
+    aggregates, percentiles = default.aggregates, default.percentiles
+    if config.get("histogram_aggregates") is not None:
+        named = _strings(config, "histogram_aggregates", file)
+        aggregates = tuple(each for each in named if each in AGGREGATES)
+        notes += [
+            f"{file}: histogram_aggregates: {each!r} is none of {', '.join(AGGREGATES)} and is passed over"
+            for each in named
+            if each not in AGGREGATES
+        ]
+    if config.get("histogram_percentiles") is not None:
+        read = {text: _percentile(text) for text in _strings(config, "histogram_percentiles", file)}
+        percentiles = tuple(sorted({each for each in read.values() if each}))
+        notes += [
+            f'{file}: histogram_percentiles: {text!r} is passed over; write fractions of 1 such as "0.95"'
+            for text, percentile in read.items()
+            if not percentile
+        ]
+    return HistogramRules(aggregates, percentiles)
+
+
+def _percentile(text: str) -> int:
+    """Return 95 for "0.95", 0 for what is no fraction of 1."""
     try:
         percentile = round(float(text) * 100)
-    except ValueError:
-        percentile = 0
-    if not 1 <= percentile <= 100:
-        raise LocalAgentError(
-            f'{file}: histogram_percentiles: write fractions of 1 such as "0.95", not {text!r}'
-        )
-    return percentile
+    except (ValueError, OverflowError):
+        return 0
+    return percentile if 1 <= percentile <= 100 else 0
 
 
 def _conf_files(directory: Path) -> list[Path]:
@@ -139,15 +184,18 @@ def _mapping(config: Mapping[str, Any], key: str, file: Path) -> Mapping[str, An
 
 def _integer(config: Mapping[str, Any], key: str, file: Path) -> int:
     value = config.get(key)
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value)  # as the Agent's own reader does
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 65535:
         raise LocalAgentError(f"{file}: {key} must be a whole number from 0 to 65535, not {value!r}")
     return value
 
 
 def _strings(config: Mapping[str, Any], key: str, file: Path) -> tuple[str, ...]:
+    """Return a list; a text is one whose items are separated by spaces, as the Agent's own reader takes it."""
     value = config.get(key)
     if value is None:
         return ()
-    if not isinstance(value, list):
+    if isinstance(value, dict):
         raise LocalAgentError(f"{file}: {key} must be a list")
-    return tuple(str(item) for item in value)
+    return tuple(str(item) for item in (value if isinstance(value, list) else str(value).split()))

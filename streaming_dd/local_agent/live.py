@@ -18,12 +18,16 @@ KEEP_ALIVE = 15.0
 MAX_READERS = 50
 
 
+Reader = asyncio.Queue[bytes | None]
+"""What waits to be sent to one page; None ends it."""
+
+
 class Live:
     """Hands messages to every reader."""
 
     def __init__(self, max_readers: int = MAX_READERS) -> None:
         self.max_readers = max_readers
-        self._readers: set[asyncio.Queue[bytes | None]] = set()
+        self._readers: set[Reader] = set()
         self._last: dict[str, bytes] = {}
         self.missed = 0
         """Messages that a slow reader did not get."""
@@ -46,10 +50,20 @@ class Live:
         for queue in self._readers:
             self._put(queue, None)
 
-    async def read(self) -> AsyncIterator[bytes]:
+    def join(self) -> Reader | None:
+        """Return a new reader, None if there are `max_readers`. Whoever joins leaves again."""
+        if self.readers >= self.max_readers:
+            return None
+        reader: Reader = asyncio.Queue(QUEUE)
+        self._readers.add(reader)
+        return reader
+
+    def leave(self, reader: Reader) -> None:
+        """Forget a reader."""
+        self._readers.discard(reader)
+
+    async def read(self, queue: Reader) -> AsyncIterator[bytes]:
         """Yield the stream of one reader, as bytes of `text/event-stream`."""
-        queue: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUE)
-        self._readers.add(queue)
         try:
             yield b"retry: 2000\n\n" + b"".join(self._last.values())
             while True:
@@ -61,9 +75,9 @@ class Live:
                     return
                 yield message
         finally:
-            self._readers.discard(queue)
+            self.leave(queue)
 
-    def _put(self, queue: asyncio.Queue[bytes | None], message: bytes | None) -> None:
+    def _put(self, queue: Reader, message: bytes | None) -> None:
         if queue.full():
             self.missed += 1
             with contextlib.suppress(asyncio.QueueEmpty):

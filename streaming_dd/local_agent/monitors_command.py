@@ -33,10 +33,16 @@ Row = dict[str, Any]
 
 def add_parser(subparsers: Any) -> None:
     """Add `streaming-dd monitors`."""
-    parser = subparsers.add_parser("monitors", help="list the monitors, or check them on live traffic")
+    parser = subparsers.add_parser(
+        "monitors",
+        help="list the monitors, or check them on live traffic",
+        epilog="example: streaming-dd monitors check --for 60s",
+    )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     check = actions.add_parser(
-        "check", help="evaluate the monitors on live traffic; exit code 1 if one is in Alert: a release gate"
+        "check",
+        help="evaluate the monitors on live traffic; exit code 1 if one is in Alert: a release gate",
+        epilog="example: streaming-dd monitors check --for 5m --agent http://127.0.0.1:8181",
     )
     check.add_argument("--for", dest="seconds", type=duration, default=60.0, metavar="60s", help="how long")
     check.add_argument("--agent", metavar="URL", help="ask this running agent, such as http://127.0.0.1:8181")
@@ -51,7 +57,11 @@ def add_parser(subparsers: Any) -> None:
         notify_webhook=None,
         notify_anywhere=False,
     )
-    listing = actions.add_parser("list", help="list the monitors and say which cannot be read")
+    listing = actions.add_parser(
+        "list",
+        help="list the monitors and say which cannot be read",
+        epilog="example: streaming-dd monitors list --config dd-agent",
+    )
     listing.add_argument(
         "--config", metavar="DIRECTORY", help="directory with monitors/ and slos/ (dd-agent)"
     )
@@ -233,7 +243,8 @@ def _summary(watch: Watch, broken: int) -> str:
 def run_list(options: argparse.Namespace) -> int:
     """Print a line per monitor; return 1 if one cannot be read."""
     try:
-        from . import monitors, shipped
+        from .monitors import files as monitors
+        from .page_server import shipped
     except ImportError as error:
         raise LocalAgentError(f"{error.name} is not installed: pip install 'streaming-dd[agent]'") from error
     directory = Path(options.config) if options.config else shipped.find()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .contexts import HistogramRules
-from .tail import LogSource
+from . import ports
+from .intake.tail import LogSource
+from .store.contexts import HistogramRules
+
+
+def _as_it_is(key: str, text: str) -> str:
+    return text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,10 +22,10 @@ class Settings:
     host: str = "127.0.0.1"
     allowed_hosts: tuple[str, ...] = ()
     """Host names by which the page may be opened, beside those of this machine; "*" allows any."""
-    dogstatsd_port: int | None = 8125
-    trace_port: int | None = 8126
-    logs_port: int | None = 10518
-    page_port: int | None = 8181
+    dogstatsd_port: int | None = ports.DOGSTATSD
+    trace_port: int | None = ports.TRACES
+    logs_port: int | None = ports.LOGS
+    page_port: int | None = ports.PAGE
     dogstatsd_socket: str | None = None
     """Path of a unix datagram socket."""
     dogstatsd_stream_socket: str | None = None
@@ -30,6 +35,12 @@ class Settings:
     """The `host` tag of every series."""
     tags: tuple[str, ...] = ()
     """Tags put on every series, event and service check."""
+    dogstatsd_tags: tuple[str, ...] = ()
+    """Tags put on what comes by DogStatsD, not on trace metrics."""
+    namespace: str = ""
+    """Prefix of every DogStatsD metric but those of integrations: the Agent's `statsd_metric_namespace`."""
+    notes: tuple[str, ...] = ()
+    """What in the Agent's files is not used here, or was passed over; shown by the health view."""
     histogram: HistogramRules = field(default_factory=HistogramRules)
     expiry: int = 300
     """Seconds for which a silent counter is still written as 0."""
@@ -48,6 +59,8 @@ class Settings:
     """URL on this machine that gets a POST for each notification of a monitor."""
     notify_anywhere: bool = False
     """Let `notify_webhook` be on another machine."""
+    mask: Callable[[str, str], str] = _as_it_is
+    """Returns a text (under a key, or "") as it may leave the agent other than to its page: webhook, terminal, MCP."""
     headless: bool = False
     """Serve the API on `page_port`, but no page."""
     record: bool = True
@@ -63,8 +76,8 @@ class Settings:
 
     def shifted(self, offset: int, *, keep: Container[str] = ()) -> Settings:
         """Return a copy with every port but those named in `keep` shifted; 0 and None stay what they are."""
-        ports = ("dogstatsd_port", "trace_port", "logs_port", "page_port")
+        names = ("dogstatsd_port", "trace_port", "logs_port", "page_port")
         return replace(
             self,
-            **{name: port + offset for name in ports if name not in keep and (port := getattr(self, name))},
+            **{name: port + offset for name in names if name not in keep and (port := getattr(self, name))},
         )

@@ -4,17 +4,21 @@
         run_the_code()
         captured.metrics.assert_count(catalog.TASKS_STARTED, 1, app="reports")
 
-`pytest_plugin` offers the same as the fixtures `dd_metrics`, `dd_spans`, `dd_logs` and `dd_agent`. State: what a
-capture redirects is put back at its end; one capture at a time.
+`plugin` offers the same as the fixtures `dd_metrics`, `dd_spans`, `dd_logs` and `dd_agent`. Names are imported when
+they are first used. State: what a capture redirects is put back at its end; one capture at a time.
 """
 
 from __future__ import annotations
 
-from .agent import RunningAgent, agent
-from .capture import Captured, capture
-from .log_lines import LogCapture
-from .metrics import MetricCapture, Sample
-from .spans import CapturedSpan, SpanCapture
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .captured import Captured, capture
+    from .log_lines import LogCapture
+    from .metrics import MetricCapture, Sample
+    from .running_agent import RunningAgent, agent
+    from .spans import CapturedSpan, SpanCapture
 
 __all__ = [
     "Captured",
@@ -27,3 +31,21 @@ __all__ = [
     "agent",
     "capture",
 ]
+
+_HOMES = {
+    "Captured": "captured",
+    "CapturedSpan": "spans",
+    "LogCapture": "log_lines",
+    "MetricCapture": "metrics",
+    "RunningAgent": "running_agent",
+    "Sample": "metrics",
+    "SpanCapture": "spans",
+    "agent": "running_agent",
+    "capture": "captured",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -8,7 +8,7 @@ from typing import Any, Final, NoReturn
 import orjson
 
 from .. import recorder
-from ..log_destinations import Destination
+from ..output.logs.destinations import Destination
 
 _SHOWN: Final = 60
 

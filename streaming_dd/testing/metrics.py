@@ -12,7 +12,7 @@ from typing import Final, NoReturn
 
 from .. import catalog, recorder
 from ..catalog import Metric
-from ..metrics import clean_tag_value
+from ..output.metrics import clean_tag_value
 
 _KINDS: Final = {letter: kind for kind, letter in catalog.TYPE_LETTERS.items()}
 _SHOWN: Final = 60
@@ -147,7 +147,7 @@ class MetricCapture:
                 f"no metric {metric!r} is in the catalogue or was recorded. For one of your own, pass the Metric object.",
                 metric,
             )
-        wanted = {key: clean_tag_value(value) for key, value in tags.items()}
+        wanted = {key: clean_tag_value(value, key) for key, value in tags.items()}
         return [item for item in samples if item.name in names and wanted.items() <= item.tags.items()]
 
     def _fail(self, problem: str, metric: Metric | str) -> NoReturn:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from ...catalog import SSE_REQUEST, TASK_RUN, TASK_SUBMIT, WS_REQUEST, SpanOperation
-from .. import widgets as w
 from ..options import Options
 from ..queries import UNIVERSAL, Queries
+from . import widgets as w
 from .common import LOG_FIELDS, PERCENT, SECONDS, SPAN_FIELDS, variables
 
 RESOURCE = ("resource_name",)
+#: Bars are stacked, and errors are hits too: what is drawn on top of each other must not be counted twice.
+PARTS = (
+    w.Line("hits - default_zero(errors)", "without error"),
+    w.Line("default_zero(errors)", "errors", "warm"),
+)
 
 
 def build(options: Options) -> w.Json:
@@ -32,16 +37,19 @@ def _operation(options: Options, title: str, operation: SpanOperation | str) -> 
     rate = {"errors": errors, "hits": hits}
     return w.group(
         title,
-        w.timeseries("Hits and errors", {"hits": hits, "errors": errors}, display="bars", size=(3, 3)),
+        w.timeseries("Hits, with and without errors", rate, PARTS, display="bars", size=(3, 3)),
         w.timeseries(
-            "Error rate", rate, [w.Line("errors / hits * 100", "errors")], number_format=PERCENT, size=(3, 3)
+            "Error rate",
+            rate,
+            [w.Line("default_zero(errors) / hits * 100", "errors")],
+            number_format=PERCENT,
+            size=(3, 3),
         ),
         w.timeseries("Latency", latency, number_format=SECONDS, size=(3, 3)),
         w.toplist(
             "Slowest resources",
             {"p95": q.latency(operation, "p95", RESOURCE)},
             "p95",
-            aggregator="avg",
             number_format=SECONDS,
             size=(3, 3),
         ),
@@ -56,6 +64,7 @@ def _others(options: Options) -> w.Placed:
         w.timeseries(
             "WebSockets",
             {"hits": q.hits(WS_REQUEST), "errors": q.errors(WS_REQUEST)},
+            PARTS,
             display="bars",
             size=(6, 3),
         ),

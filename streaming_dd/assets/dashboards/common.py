@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from ...catalog import Metric
 from ..options import Options
-from ..widgets import unit
+from ..queries import Queries
+from .widgets import Line, unit
 
 MILLISECONDS = unit("millisecond")
 SECONDS = unit("second")
@@ -30,3 +34,17 @@ def variables(options: Options, *keys: str) -> list[tuple[str, str]]:
 def share(part: str, *others: str) -> str:
     """Return the formula of a part in percent of itself and the others; no division by zero on an idle system."""
     return f"{part} / ({' + '.join([part, *others])}) * 100"
+
+
+def above_zero(name: str) -> str:
+    """Return the formula of a count in a ranking: the zeros that are sent on purpose have no place in it."""
+    return f"cutoff_min({name}, 1)"
+
+
+def statistics(
+    q: Queries, metric: Metric, names: Sequence[str] = ("p50", "p95", "max"), outcome: str = ""
+) -> tuple[dict[str, str], list[Line]]:
+    """Return the queries of a timer's statistics, and their lines with what they are of."""
+    where = {"outcome": outcome} if outcome else {}
+    queries = {name: q.timer(metric, name, (), **where) for name in names}
+    return queries, [Line(name, q.called(metric, name)) for name in names]

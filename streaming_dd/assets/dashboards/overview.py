@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from ... import catalog as c
-from .. import widgets as w
 from ..options import Options
 from ..queries import for_dashboards
-from .common import LOG_FIELDS, MILLISECONDS, PER_SECOND, PERCENT, share, variables
+from . import widgets as w
+from .common import (
+    LOG_FIELDS,
+    MILLISECONDS,
+    PER_SECOND,
+    PERCENT,
+    above_zero,
+    share,
+    statistics,
+    variables,
+)
 
 
 def build(options: Options) -> w.Json:
@@ -34,16 +43,17 @@ def _health(options: Options) -> w.Placed:
         w.value(
             "Request errors",
             requests,
-            "errors / requests * 100",
+            "default_zero(errors) / requests * 100",
             aggregator="sum",
             number_format=PERCENT,
             warn=limit("request-error-rate.warning"),
             alert=limit("request-error-rate.critical"),
         ),
         w.value(
-            "p95 time to first byte",
+            f"{q.called(c.HTTP_TIME_TO_FIRST_BYTE, 'p95')} time to first byte",
             first_byte,
             "first_byte",
+            aggregator="max",
             number_format=MILLISECONDS,
             warn=limit("time-to-first-byte.warning"),
             alert=limit("time-to-first-byte.critical"),
@@ -71,11 +81,7 @@ def _health(options: Options) -> w.Placed:
 
 def _traffic(options: Options) -> w.Placed:
     q, limit = for_dashboards(options), options.threshold
-    latency = {
-        "p50": q.timer(c.HTTP_TIME_TO_FIRST_BYTE, "p50"),
-        "p95": q.timer(c.HTTP_TIME_TO_FIRST_BYTE, "p95"),
-        "max": q.timer(c.HTTP_TIME_TO_FIRST_BYTE, "max"),
-    }
+    latency, lines = statistics(q, c.HTTP_TIME_TO_FIRST_BYTE)
     requests = {"errors": q.count(c.HTTP_ERRORS), "requests": q.count(c.HTTP_REQUESTS)}
     return w.group(
         "Traffic",
@@ -85,6 +91,7 @@ def _traffic(options: Options) -> w.Placed:
         w.timeseries(
             "Time to first byte",
             latency,
+            lines,
             number_format=MILLISECONDS,
             markers=[
                 (str(limit("time-to-first-byte.critical")), "error"),
@@ -94,7 +101,7 @@ def _traffic(options: Options) -> w.Placed:
         w.timeseries(
             "Request error rate",
             requests,
-            [w.Line("errors / requests * 100", "errors", "warm")],
+            [w.Line("default_zero(errors) / requests * 100", "errors", "warm")],
             number_format=PERCENT,
             markers=[(str(limit("request-error-rate.critical")), "error")],
         ),
@@ -104,18 +111,19 @@ def _traffic(options: Options) -> w.Placed:
 def _tasks_and_clients(options: Options) -> w.Placed:
     q = for_dashboards(options)
     outcomes = {
-        "started": q.count(c.TASKS_STARTED),
         "completed": q.count(c.TASKS_COMPLETED),
         "failed": q.count(c.TASKS_FAILED),
         "cancelled": q.count(c.TASKS_CANCELLED),
     }
-    clients = {"now": q.gauge(c.CLIENTS_ACTIVE), "peak": q.gauge(c.CLIENTS_PEAK)}
-    active = {"active": q.gauge(c.TASKS_ACTIVE, by=("model",))}
+    clients = {"now": q.gauge(c.CLIENTS_ACTIVE), "peak": q.gauge(c.CLIENTS_WORKER_PEAK, "max")}
+    lines = [w.Line("now", "all workers, now"), w.Line("peak", "highest peak of a worker")]
+    # Not the gauge: it is read at each flush, and knows nothing of tasks that live for less than that.
+    active = {"active": q.rate(c.TASKS_SECONDS, ("model",))}
     return w.group(
         "Tasks and clients",
-        w.timeseries("Tasks", outcomes, display="bars"),
-        w.timeseries("Active tasks by model", active, display="area"),
-        w.timeseries("SSE clients connected", clients),
+        w.timeseries("Tasks ended", outcomes, display="bars"),
+        w.timeseries("Active tasks by model, mean", active, display="area"),
+        w.timeseries("SSE clients connected", clients, lines),
     )
 
 
@@ -124,10 +132,14 @@ def _errors(options: Options) -> w.Placed:
     return w.group(
         "Errors",
         w.toplist(
-            "Failed tasks by error", {"failed": q.count(c.TASKS_FAILED, ("model", "error_type"))}, "failed"
+            "Failed tasks by error",
+            {"failed": q.count(c.TASKS_FAILED, ("model", "error_type"))},
+            above_zero("failed"),
         ),
         w.toplist(
-            "Request errors by route", {"errors": q.count(c.HTTP_ERRORS, ("route", "error_type"))}, "errors"
+            "Request errors by route",
+            {"errors": q.count(c.HTTP_ERRORS, ("route", "error_type"))},
+            above_zero("errors"),
         ),
         w.monitor_graph("Task error rate against its threshold", "task-error-rate"),
         w.stream("Newest errors", "logs_stream", "status:error $env $service", LOG_FIELDS),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ... import catalog as c
-from .. import widgets as w
 from ..options import Options
 from ..queries import for_dashboards
-from .common import BYTES, MILLISECONDS, PER_SECOND, PERCENT, variables
+from . import widgets as w
+from .common import BYTES, MILLISECONDS, PER_SECOND, PERCENT, statistics, variables
 
 
 def build(options: Options) -> w.Json:
@@ -28,13 +28,19 @@ def _clients(options: Options) -> w.Placed:
         "left": q.count(c.STREAMS_CLOSED, outcome="client_disconnect"),
         "closed": q.count(c.STREAMS_CLOSED),
     }
-    by_worker = {"clients": q.gauge(c.CLIENTS_ACTIVE, by=("worker",))}
+    by_worker = {"clients": q.gauge(c.CLIENTS_ACTIVE, by=("host", "worker"))}
     return w.group(
         "Clients",
         w.value(
             "Connected", {"clients": q.gauge(c.CLIENTS_ACTIVE)}, "clients", aggregator="last", precision=0
         ),
-        w.value("Peak", {"peak": q.gauge(c.CLIENTS_PEAK)}, "peak", aggregator="max", precision=0),
+        w.value(
+            "Highest peak of a worker",
+            {"peak": q.gauge(c.CLIENTS_WORKER_PEAK, "max")},
+            "peak",
+            aggregator="max",
+            precision=0,
+        ),
         w.value(
             "Opened", {"opened": q.rate(c.STREAMS_OPENED)}, "opened", number_format=PER_SECOND["connection"]
         ),
@@ -44,7 +50,9 @@ def _clients(options: Options) -> w.Placed:
         w.value("Events", {"events": q.rate(c.STREAM_EVENTS)}, "events", number_format=PER_SECOND["event"]),
         w.value("Bytes", {"bytes": q.rate(c.STREAM_BYTES)}, "bytes", number_format=PER_SECOND["byte"]),
         w.timeseries("Connected by app", {"clients": q.gauge(c.CLIENTS_ACTIVE, by=("app",))}, display="area"),
-        w.timeseries("Peak by model", {"peak": q.gauge(c.CLIENTS_PEAK, by=("model",))}),
+        w.timeseries(
+            "Highest peak of a worker by model", {"peak": q.gauge(c.CLIENTS_PEAK, "max", ("model",))}
+        ),
         w.timeseries("Connected by worker", by_worker, display="area"),
     )
 
@@ -55,7 +63,7 @@ def _lifecycle(options: Options) -> w.Placed:
         "left": q.count(c.STREAMS_CLOSED, outcome="client_disconnect"),
         "closed": q.count(c.STREAMS_CLOSED),
     }
-    lifetime = {name: q.timer(c.STREAM_DURATION, name) for name in ("p50", "p95", "max")}
+    lifetime, lines = statistics(q, c.STREAM_DURATION)
     return w.group(
         "Opening and closing",
         w.timeseries("Opened by route", {"opened": q.count(c.STREAMS_OPENED, ("route",))}, display="bars"),
@@ -68,9 +76,9 @@ def _lifecycle(options: Options) -> w.Placed:
             [w.Line("left / closed * 100", "left")],
             number_format=PERCENT,
         ),
-        w.timeseries("Lifetime", lifetime, number_format=MILLISECONDS, size=(6, 3)),
+        w.timeseries("Lifetime", lifetime, lines, number_format=MILLISECONDS, size=(6, 3)),
         w.timeseries(
-            "p95 lifetime by outcome",
+            f"{q.called(c.STREAM_DURATION, 'p95')} lifetime by outcome",
             {"p95": q.timer(c.STREAM_DURATION, "p95", ("outcome",))},
             number_format=MILLISECONDS,
             size=(6, 3),
@@ -80,16 +88,20 @@ def _lifecycle(options: Options) -> w.Placed:
 
 def _flow(options: Options) -> w.Placed:
     q = for_dashboards(options)
-    first = {name: q.timer(c.STREAM_FIRST_EVENT, name) for name in ("p50", "p95", "max")}
+    first, lines = statistics(q, c.STREAM_FIRST_EVENT)
+    interval, between = statistics(q, c.STREAM_EVENT_INTERVAL)
+    p95 = q.called(c.STREAM_FIRST_EVENT, "p95")
     return w.group(
         "What flows",
-        w.timeseries("Time to the first event", first, number_format=MILLISECONDS),
+        w.timeseries("Time to the first event", first, lines, number_format=MILLISECONDS),
         w.timeseries(
             "Longest gap by route",
             {"max": q.timer(c.STREAM_GAP, "max", ("route",))},
             number_format=MILLISECONDS,
         ),
+        w.timeseries("Time between events", interval, between, number_format=MILLISECONDS),
         w.timeseries("Stalled streams", {"stalls": q.count(c.STREAM_STALLS, ("route",))}, display="bars"),
+        w.timeseries("Streams whose client has left", {"zombies": q.gauge(c.STREAMS_ZOMBIES, by=("model",))}),
         w.timeseries(
             "Events by model",
             {"events": q.rate(c.STREAM_EVENTS, ("model",))},
@@ -101,31 +113,34 @@ def _flow(options: Options) -> w.Placed:
         w.table(
             "Routes",
             [
-                ("p95 first event", q.timer(c.STREAM_FIRST_EVENT, "p95", ("route",)), "avg", MILLISECONDS),
+                (f"{p95} first event", q.timer(c.STREAM_FIRST_EVENT, "p95", ("route",)), "max", MILLISECONDS),
                 ("opened", q.count(c.STREAMS_OPENED, ("route",)), "sum", None),
                 ("closed", q.count(c.STREAMS_CLOSED, ("route",)), "sum", None),
                 ("events", q.count(c.STREAM_EVENTS, ("route",)), "sum", None),
                 ("bytes", q.count(c.STREAM_BYTES, ("route",)), "sum", BYTES),
             ],
-            size=(4, 3),
+            size=(12, 3),
         ),
     )
 
 
 def _websockets(options: Options) -> w.Placed:
     q = for_dashboards(options)
-    connected = {"now": q.gauge(c.WS_ACTIVE), "peak": q.gauge(c.WS_PEAK)}
+    connected = {"now": q.gauge(c.WS_ACTIVE), "peak": q.gauge(c.WS_PEAK, "max")}
+    lines = [w.Line("now", "all workers, now"), w.Line("peak", "highest peak of a worker")]
     messages = {"received": q.rate(c.WS_RECEIVED), "sent": q.rate(c.WS_SENT)}
     turnover = {"opened": q.count(c.WS_OPENED), "closed": q.count(c.WS_CLOSED)}
+    layers = {"sent": q.count(c.CHANNELS_SENT, ("kind",)), "dropped": q.count(c.CHANNELS_DROPPED, ("kind",))}
     return w.group(
         "WebSockets",
-        w.timeseries("Connected", connected, size=(3, 3)),
-        w.timeseries("Opened and closed", turnover, display="bars", size=(3, 3)),
+        w.timeseries("Connected", connected, lines, size=(3, 3)),
+        w.timeseries("Opened and closed", turnover, size=(3, 3)),
         w.timeseries("Messages", messages, size=(3, 3)),
         w.timeseries(
-            "p95 lifetime by outcome",
+            f"{q.called(c.WS_DURATION, 'p95')} lifetime by outcome",
             {"p95": q.timer(c.WS_DURATION, "p95", ("outcome",))},
             number_format=MILLISECONDS,
             size=(3, 3),
         ),
+        w.timeseries("Messages of Channels' layers", layers, display="bars", size=(12, 3)),
     )

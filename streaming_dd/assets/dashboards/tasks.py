@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from ... import catalog as c
-from .. import widgets as w
 from ..options import Options
-from ..queries import for_dashboards
-from .common import BYTES, LOG_FIELDS, MILLISECONDS, PER_SECOND, PERCENT, SPAN_FIELDS, share, variables
+from ..queries import Queries, for_dashboards
+from . import widgets as w
+from .common import (
+    BYTES,
+    LOG_FIELDS,
+    MILLISECONDS,
+    PER_SECOND,
+    PERCENT,
+    SPAN_FIELDS,
+    share,
+    statistics,
+    variables,
+)
 
 KINDS = ("app", "model")
 
@@ -21,6 +31,7 @@ def build(options: Options) -> w.Json:
         _outcomes(options),
         _time(options),
         _progress(options),
+        _queues(options),
         _slowest(options),
     )
 
@@ -28,31 +39,36 @@ def build(options: Options) -> w.Json:
 def _now(options: Options) -> w.Placed:
     q = for_dashboards(options)
     ended = {"failed": q.count(c.TASKS_FAILED), "completed": q.count(c.TASKS_COMPLETED)}
+    levels = [
+        ("Active", q.gauge(c.TASKS_ACTIVE), "last", None),
+        ("Highest peak of a worker", q.gauge(c.TASKS_WORKER_PEAK, "max"), "max", None),
+        ("Stalled", q.gauge(c.TASKS_STALLED), "last", 0),
+        ("Clients of the most watched", q.gauge(c.TASK_CLIENTS, "max"), "max", None),
+    ]
     return w.group(
         "Now",
-        w.value("Active", {"active": q.gauge(c.TASKS_ACTIVE)}, "active", aggregator="last", precision=0),
-        w.value("Peak", {"peak": q.gauge(c.TASKS_PEAK)}, "peak", aggregator="max", precision=0),
-        w.value("Stalled", {"s": q.gauge(c.TASKS_STALLED)}, "s", aggregator="last", precision=0, alert=0),
+        *(
+            w.value(title, {"n": query}, "n", aggregator=aggregator, precision=0, alert=alert)
+            for title, query, aggregator, alert in levels
+        ),
         w.value("Started", {"started": q.rate(c.TASKS_STARTED)}, "started", number_format=PER_SECOND["task"]),
         w.value("Failed", ended, share("failed", "completed"), aggregator="sum", number_format=PERCENT),
-        w.value(
-            "Clients of the most watched",
-            {"n": q.gauge(c.TASK_CLIENTS, "max")},
-            "n",
-            aggregator="max",
-            precision=0,
-        ),
     )
 
 
 def _outcomes(options: Options) -> w.Placed:
     q, limit = for_dashboards(options), options.threshold
     rates = {"failed": q.count(c.TASKS_FAILED, KINDS), "completed": q.count(c.TASKS_COMPLETED, KINDS)}
+    bars = [
+        ("Started by model", "started", q.count(c.TASKS_STARTED, KINDS)),
+        ("Completed by model", "completed", q.count(c.TASKS_COMPLETED, KINDS)),
+        ("Failed by error", "failed", q.count(c.TASKS_FAILED, ("error_type",))),
+        ("Cancelled by model", "cancelled", q.count(c.TASKS_CANCELLED, KINDS)),
+        ("Lost with a killed worker, by model", "lost", q.count(c.TASKS_LOST, KINDS)),
+    ]
     return w.group(
         "Rates and outcomes",
-        w.timeseries("Started by model", {"started": q.count(c.TASKS_STARTED, KINDS)}, display="bars"),
-        w.timeseries("Completed by model", {"completed": q.count(c.TASKS_COMPLETED, KINDS)}, display="bars"),
-        w.timeseries("Failed by error", {"failed": q.count(c.TASKS_FAILED, ("error_type",))}, display="bars"),
+        *(w.timeseries(title, {name: query}, display="bars") for title, name, query in bars),
         w.timeseries(
             "Error rate by model",
             rates,
@@ -63,35 +79,38 @@ def _outcomes(options: Options) -> w.Placed:
                 (str(limit("task-error-rate.warning")), "warning"),
             ],
         ),
-        w.timeseries("Cancelled by model", {"cancelled": q.count(c.TASKS_CANCELLED, KINDS)}, display="bars"),
-        w.timeseries("Active by model", {"active": q.gauge(c.TASKS_ACTIVE, by=KINDS)}, display="area"),
+        w.timeseries(
+            "Active by model", {"active": q.gauge(c.TASKS_ACTIVE, by=KINDS)}, display="area", size=(6, 3)
+        ),
+        w.timeseries(
+            "Highest peak of a worker by model", {"peak": q.gauge(c.TASKS_PEAK, "max", KINDS)}, size=(6, 3)
+        ),
     )
+
+
+def _by_model(q: Queries, *charts: tuple[str, c.Metric, str]) -> list[w.Placed]:
+    """Chart one statistic of a timer for each kind of task; `charts` are (what it is, metric, statistic)."""
+    return [
+        w.timeseries(
+            f"{q.called(metric, statistic).capitalize() if statistic != 'max' else 'Longest'} {what} by model",
+            {statistic: q.timer(metric, statistic, KINDS)},
+            number_format=MILLISECONDS,
+        )
+        for what, metric, statistic in charts
+    ]
 
 
 def _time(options: Options) -> w.Placed:
     q = for_dashboards(options)
-    duration = {name: q.timer(c.TASK_DURATION, name, outcome="!cancelled") for name in ("p50", "p95", "max")}
+    duration, lines = statistics(q, c.TASK_DURATION, outcome="!cancelled")
     charts = [
-        w.timeseries("Duration", duration, number_format=MILLISECONDS),
-        w.timeseries(
-            "p95 duration by model",
-            {"p95": q.timer(c.TASK_DURATION, "p95", KINDS)},
-            number_format=MILLISECONDS,
-        ),
-        w.timeseries(
-            "p95 queue time by model",
-            {"p95": q.timer(c.TASK_QUEUE_TIME, "p95", KINDS)},
-            number_format=MILLISECONDS,
-        ),
-        w.timeseries(
-            "CPU time of a task by model",
-            {"mean": q.timer(c.TASK_CPU_TIME, "avg", KINDS)},
-            number_format=MILLISECONDS,
-        ),
-        w.timeseries(
-            "Longest step without await by model",
-            {"max": q.timer(c.TASK_LONGEST_STEP, "max", KINDS)},
-            number_format=MILLISECONDS,
+        w.timeseries("Duration", duration, lines, number_format=MILLISECONDS),
+        *_by_model(
+            q,
+            ("duration", c.TASK_DURATION, "p95"),
+            ("queue time", c.TASK_QUEUE_TIME, "p95"),
+            ("CPU time of a task", c.TASK_CPU_TIME, "avg"),
+            ("step without await", c.TASK_LONGEST_STEP, "max"),
         ),
         w.timeseries(
             "Peak memory of a task (if measured)",
@@ -107,43 +126,55 @@ def _time(options: Options) -> w.Placed:
 
 def _progress(options: Options) -> w.Placed:
     q = for_dashboards(options)
+    stalls = {"stalls": q.count(c.TASKS_STALLS, ("model", "reason"))}
     return w.group(
         "Progress",
         w.timeseries("Events by type", {"events": q.count(c.TASK_EVENTS, ("event_type",))}, display="bars"),
+        *_by_model(
+            q,
+            ("time to the first event", c.TASK_FIRST_EVENT, "p95"),
+            ("gap between events", c.TASK_EVENT_GAP, "max"),
+        ),
+        w.timeseries("Stalls by reason", stalls, display="bars", size=(12, 3)),
+    )
+
+
+def _queues(options: Options) -> w.Placed:
+    q, queues = for_dashboards(options), ("broker", "queue")
+    bars = [
+        ("Enqueued by queue", "enqueued", q.count(c.QUEUE_ENQUEUED, queues)),
+        ("Ended by queue and outcome", "ended", q.count(c.QUEUE_ENDED, ("queue", "outcome"))),
+        ("Retries by queue", "retries", q.count(c.QUEUE_RETRIES, queues)),
+    ]
+    lines = [
+        ("Waiting by queue", "waiting", q.gauge(c.QUEUE_DEPTH, "max", queues)),
+        ("Age of the oldest by queue (s)", "age", q.gauge(c.QUEUE_OLDEST, "max", queues)),
+        ("Locks that coordinators keep", "locks", q.gauge(c.COORDINATOR_LOCKS)),
+        ("Tasks whose object runs twice", "twice", q.gauge(c.TASKS_TWICE)),
+    ]
+    return w.group(
+        "Queues and coordinators",
+        *(w.timeseries(title, {name: query}, display="bars") for title, name, query in bars),
         w.timeseries(
-            "p95 time to the first event by model",
-            {"p95": q.timer(c.TASK_FIRST_EVENT, "p95", KINDS)},
+            f"{q.called(c.QUEUE_WAIT, 'p95').capitalize()} wait by queue",
+            {"wait": q.timer(c.QUEUE_WAIT, "p95", queues)},
             number_format=MILLISECONDS,
         ),
-        w.timeseries(
-            "Longest gap between events by model",
-            {"max": q.timer(c.TASK_EVENT_GAP, "max", KINDS)},
-            number_format=MILLISECONDS,
-        ),
-        w.timeseries(
-            "Longest silence between events by model",
-            {"max": q.timer(c.TASK_EVENT_GAP, "max", KINDS)},
-            number_format=MILLISECONDS,
-        ),
-        w.timeseries(
-            "Stalls by reason",
-            {"stalls": q.count(c.TASKS_STALLS, ("model", "reason"))},
-            display="bars",
-            size=(12, 3),
-        ),
+        *(w.timeseries(title, {name: query}) for title, name, query in lines),
     )
 
 
 def _slowest(options: Options) -> w.Placed:
     q = for_dashboards(options)
+    p95 = q.called(c.TASK_DURATION, "p95")
     return w.group(
         "Slowest and failed",
         w.table(
             "Kinds of task",
             [
-                ("p95 duration", q.timer(c.TASK_DURATION, "p95", KINDS), "avg", MILLISECONDS),
+                (f"{p95} duration", q.timer(c.TASK_DURATION, "p95", KINDS), "max", MILLISECONDS),
                 ("longest", q.timer(c.TASK_DURATION, "max", KINDS), "max", MILLISECONDS),
-                ("p95 in the queue", q.timer(c.TASK_QUEUE_TIME, "p95", KINDS), "avg", MILLISECONDS),
+                (f"{p95} in the queue", q.timer(c.TASK_QUEUE_TIME, "p95", KINDS), "max", MILLISECONDS),
                 ("completed", q.count(c.TASKS_COMPLETED, KINDS), "sum", None),
                 ("failed", q.count(c.TASKS_FAILED, KINDS), "sum", None),
                 ("active", q.gauge(c.TASKS_ACTIVE, by=KINDS), "last", None),

@@ -7,6 +7,7 @@ import { Overview } from "./views/overview.js";
 import { Dashboards } from "./views/dashboards.js";
 import { Services } from "./views/services.js";
 import { Tasks } from "./views/tasks.js";
+import { Errors } from "./views/errors.js";
 import { Traces } from "./views/traces.js";
 import { Logs } from "./views/logs.js";
 import { Monitors } from "./views/monitors.js";
@@ -19,6 +20,7 @@ const VIEWS = [
   ["dashboards", "Dashboards", "d", Dashboards, "M4 4h7v9H4zM13 4h7v5h-7zM13 11h7v9h-7zM4 15h7v5H4z"],
   ["services", "Services", "s", Services, "M12 3l8 4.500v9L12 21l-8-4.500v-9zM12 12l8-4.500M12 12v9M12 12L4 7.500"],
   ["tasks", "Tasks", "k", Tasks, "M4 6h2M9 6h11M4 12h2M9 12h8M4 18h2M9 18h10"],
+  ["errors", "Errors", "e", Errors, "M12 3l9 16H3zM12 10v4M12 16.500v.500"],
   ["traces", "Traces", "t", Traces, "M3 5h12M7 10h10M10 15h7M12 20h9"],
   ["logs", "Logs", "l", Logs, "M5 3h10l4 4v14H5zM8 11h8M8 15h8"],
   ["monitors", "Monitors", "m", Monitors, "M12 3a6 6 0 0 1 6 6v5l2 3H4l2-3V9a6 6 0 0 1 6-6zM10 20h4"],
@@ -102,7 +104,7 @@ function Strip() {
     <a href=${href("/health")}>agent health</a></footer>`;
 }
 
-const KEYS = [["g o", "Overview"], ["g d", "Dashboards"], ["g s", "Services"], ["g k", "Tasks"], ["g t", "Traces"], ["g l", "Logs"], ["g m", "Monitors"],
+const KEYS = [["g o", "Overview"], ["g d", "Dashboards"], ["g s", "Services"], ["g k", "Tasks"], ["g e", "Errors"], ["g t", "Traces"], ["g l", "Logs"], ["g m", "Monitors"],
   ["g c", "Capacity"], ["g x", "Metrics"], ["g h", "Agent health"], ["/", "search"], ["[  ]", "earlier, later"], ["space", "live or paused"], ["t", "light or dark"],
   ["↑ ↓", "walk rows; in a trace ← → fold, e next error, l logs only"], ["esc", "close"], ["?", "this list"]];
 

@@ -3,6 +3,7 @@
 import { html, useEffect, useRef, useState } from "./vendor/preact.js";
 import { change, href, useStore } from "./state.js";
 import { clock, day, groupName, inUnit, number } from "./format.js";
+import { spanSearch } from "./span-tags.js";
 
 const MEANING = {
   "2xx": "good", ok: "good", completed: "good", "3xx": "info", "1xx": "info", "4xx": "warn", warn: "warn", warning: "warn",
@@ -42,7 +43,7 @@ export function Chart({ times, curves, kind = "line", unit, markers = [], spans 
   const [pivot, setPivot] = useState(null);
   const theme = useStore((s) => s.theme);
   const stack = kind !== "line" && curves.length > 1;
-  const names = curves.map((curve) => nameOf(curve, curves)), inks = paint(curves);
+  const names = curves.map((curve) => nameOf(curve, curves)), inks = paint(curves), whole = settled(times, curves, kind);
   const data = [times, ...(stack ? stacked(curves) : curves.map((curve) => curve.values))];
   const shape = JSON.stringify([kind, names, inks, theme, markers, unit, height]);
   const now = useRef({});
@@ -79,7 +80,7 @@ export function Chart({ times, curves, kind = "line", unit, markers = [], spans 
       const { idx, left } = chart.cursor;
       if (idx === null || idx === undefined || performance.now() - dragged.current < 300) return; // a drag ends in a click, too
       const at = now.current.times[idx], step = (now.current.times[1] ?? at + 10) - now.current.times[0];
-      setPivot((old) => (old ? null : { left, at, step }));
+      setPivot((old) => (old ? null : { left, at, step, group: under(chart, now.current.curves, idx, stack)?.group }));
     });
     const observer = new ResizeObserver(() => chart.setSize({ width: Math.max(60, element.clientWidth), height }));
     observer.observe(element);
@@ -88,11 +89,11 @@ export function Chart({ times, curves, kind = "line", unit, markers = [], spans 
   useEffect(() => { plot.current?.setData(order(data, stack && kind === "bars")); });
 
   return html`<div class="chart" onKeyDown=${(event) => event.key === "Escape" && setPivot(null)}>
-    <div class="plot" ref=${place} role="img" aria-label=${`${label}: ${describe(curves, names, unit)}`} style=${{ minHeight: height + "px" }}>
+    <div class="plot" ref=${place} role="img" aria-label=${`${label}: ${describe(whole, names, unit)}`} style=${{ minHeight: height + "px" }}>
       <div class="tip" ref=${tip} hidden></div>
       ${pivot && html`<${Pivot} ...${pivot} width=${place.current?.clientWidth} close=${() => setPivot(null)} />`}
     </div>
-    ${legend && curves.length > 0 && html`<${Legend} curves=${curves} names=${names} inks=${inks} unit=${unit} />`}
+    ${legend && curves.length > 0 && html`<${Legend} curves=${whole} names=${names} inks=${inks} unit=${unit} />`}
   </div>`;
 }
 
@@ -135,21 +136,26 @@ function shade(u, spans) {
   }
 }
 
+// Lines first, then their names on plates: a name that lies on the line of a near threshold stays readable.
 function rule(u, markers) {
-  for (const [i, { value, label, level }] of markers.entries()) {
-    const y = u.valToPos(value, "y", true);
-    if (!(y >= u.bbox.top && y <= u.bbox.top + u.bbox.height)) continue;
-    const { ctx } = u;
-    ctx.save();
-    ctx.strokeStyle = ctx.fillStyle = colour(level);
-    ctx.lineWidth = devicePixelRatio * 1.2;
-    ctx.setLineDash([6 * devicePixelRatio, 4 * devicePixelRatio]);
-    ctx.beginPath(); ctx.moveTo(u.bbox.left, y); ctx.lineTo(u.bbox.left + u.bbox.width, y); ctx.stroke();
-    ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
-    ctx.textAlign = i % 2 ? "left" : "right"; ctx.textBaseline = "bottom"; // apart, where thresholds are near each other
-    ctx.fillText(label || number(value), u.bbox.left + (i % 2 ? 4 : u.bbox.width - 4), y - 2);
-    ctx.restore();
+  const { ctx, bbox } = u, dot = devicePixelRatio;
+  const seen = markers.map((marker, i) => ({ ...marker, i, y: u.valToPos(marker.value, "y", true) })).filter(({ y }) => y >= bbox.top && y <= bbox.top + bbox.height);
+  ctx.save();
+  ctx.setLineDash([6 * dot, 4 * dot]);
+  ctx.lineWidth = dot * 1.2;
+  for (const { y, level } of seen) {
+    ctx.strokeStyle = colour(level);
+    ctx.beginPath(); ctx.moveTo(bbox.left, y); ctx.lineTo(bbox.left + bbox.width, y); ctx.stroke();
   }
+  ctx.font = `${11 * dot}px system-ui, sans-serif`;
+  ctx.textAlign = "left"; ctx.textBaseline = "bottom";
+  for (const { y, level, label, value, i } of seen) {
+    const text = label || number(value), width = ctx.measureText(text).width;
+    const x = i % 2 ? bbox.left + 4 * dot : bbox.left + bbox.width - width - 4 * dot; // apart, where thresholds are near each other
+    ctx.globalAlpha = 0.8; ctx.fillStyle = colour("card"); ctx.fillRect(x - 2 * dot, y - 14 * dot, width + 4 * dot, 13 * dot);
+    ctx.globalAlpha = 1; ctx.fillStyle = colour(level); ctx.fillText(text, x, y - 2 * dot);
+  }
+  ctx.restore();
 }
 
 // The values under the crosshair; text only, so that no name can be markup.
@@ -181,13 +187,30 @@ function zoom(u) {
   if (end - start >= 10) change({ start, end, range: null });
 }
 
-function Pivot({ left, at, step, width, close }) {
+// The curve at the cursor: of what is stacked the one whose part it is, else the nearest.
+function under(chart, curves, idx, stack) {
+  const at = chart.posToVal(chart.cursor.top, "y");
+  let best = null, least = Infinity, sum = 0;
+  for (const curve of curves) {
+    const value = curve.values[idx];
+    if (value === null || value === undefined) continue;
+    sum += value;
+    if (stack && value > 0) best = curve;
+    if (stack && value > 0 && at <= sum) return curve;
+    if (!stack && Math.abs(value - at) < least) { best = curve; least = Math.abs(value - at); }
+  }
+  return best ?? (curves.length === 1 ? curves[0] : null); // a lone curve is meant wherever it is clicked
+}
+
+function Pivot({ left, at, step, group, width, close }) {
   const from = at - step, to = at + 2 * step, links = useRef(null);
   useEffect(() => links.current?.querySelector("a")?.focus(), []);
-  const zoomed = { start: from, end: to, range: null };
+  const zoomed = { start: from, end: to, range: null }, { search, unknown } = spanSearch(group);
   return html`<div class="pivot" ref=${links} style=${{ left: `${Math.max(0, Math.min(left, (width || 300) - 190))}px` }}>
     <b>${clock(at)}</b>
     ${["traces", "logs", "tasks"].map((view) => html`<a href=${href("/" + view, zoomed)}>${view} at this time</a>`)}
+    ${search && html`<a href=${href("/traces", { ...zoomed, query: search, all: "1" })}>traces with ${groupName(group)}</a>`}
+    ${unknown.length > 0 && html`<span class="dim">spans carry no ${unknown.join(", ")}</span>`}
     <button type="button" onClick=${close}>close</button>
   </div>`;
 }
@@ -199,6 +222,12 @@ function Legend({ curves, names, inks, unit }) {
     ${rows.slice(0, most).map(([name, ink, value]) => html`<li title=${name}><i style=${{ background: `var(--${ink})` }}></i><span>${name}</span> <b>${inUnit(value, unit)}</b></li>`)}
     ${rows.length > most && html`<li><button type="button" class="link" onClick=${() => setAll(true)}>+${rows.length - most} more</button></li>`}
   </ul>`;
+}
+
+// Counts without the bucket that still fills, unless there is no other: half of it would be said to be the last.
+export function settled(times, curves, kind, now = Date.now() / 1000) {
+  if (kind !== "bars" || times.length < 2 || now >= 2 * times.at(-1) - times.at(-2)) return curves;
+  return curves.map((curve) => (last(curve.values.slice(0, -1)) === null ? curve : { ...curve, values: curve.values.slice(0, -1) }));
 }
 
 export function last(values) {
@@ -219,9 +248,9 @@ export function ChartTable({ times, curves, unit }) {
   const names = curves.map((curve) => nameOf(curve, curves)).slice(0, 12);
   const rows = times.map((time, i) => [time, ...curves.slice(0, 12).map((curve) => curve.values[i])])
     .filter((row) => row.slice(1).some((value) => value !== null)).slice(-120).reverse();
-  return html`<div class="scroll short"><table class="data">
+  return html`<div class="scroll short" tabindex="0"><table class="data phone">
     <thead><tr><th scope="col">time</th>${names.map((name) => html`<th scope="col" class="n">${name}</th>`)}</tr></thead>
-    <tbody>${rows.map(([time, ...values]) => html`<tr><td class="nowrap">${day(time)}</td>${values.map((value) => html`<td class="n">${inUnit(value, unit)}</td>`)}</tr>`)}</tbody>
+    <tbody>${rows.map(([time, ...values]) => html`<tr><td class="nowrap">${day(time)}</td>${values.map((value, i) => html`<td class="n" data-name=${names[i]}>${inUnit(value, unit)}</td>`)}</tr>`)}</tbody>
   </table></div>`;
 }
 

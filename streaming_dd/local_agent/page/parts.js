@@ -4,9 +4,9 @@ import { href } from "./state.js";
 import { day, ago } from "./format.js";
 
 const SIGNS = { OK: "✓", Warn: "!", Alert: "✕", "No Data": "?", Skipped: "…", Ignored: "–",
-  running: "▶", completed: "✓", failed: "✕", cancelled: "⊘", lost: "?", ok: "✓", warning: "!", critical: "✕", unknown: "?", error: "✕" };
+  running: "▶", completed: "✓", failed: "✕", cancelled: "⊘", lost: "?", ok: "✓", warn: "!", warning: "!", critical: "✕", unknown: "?", error: "✕" };
 const LEVELS = { OK: "good", Warn: "warn", Alert: "bad", "No Data": "calm", Skipped: "calm", Ignored: "calm",
-  running: "info", completed: "good", failed: "bad", cancelled: "calm", lost: "warn", ok: "good", warning: "warn", critical: "bad",
+  running: "info", completed: "good", failed: "bad", cancelled: "calm", lost: "warn", ok: "good", warn: "warn", warning: "warn", critical: "bad",
   unknown: "calm", error: "bad", emergency: "bad", alert: "bad", notice: "info", info: "info", debug: "calm" };
 
 export const level = (state) => LEVELS[state] || "calm";
@@ -59,7 +59,7 @@ export function Copy({ text, label = "copy" }) {
 }
 
 export function Json({ value }) {
-  return html`<pre class="json">${JSON.stringify(value, null, 2)}</pre>`;
+  return html`<pre class="json" tabindex="0">${JSON.stringify(value, null, 2)}</pre>`;
 }
 
 // Rows that the arrow keys walk; Enter opens the row's link.

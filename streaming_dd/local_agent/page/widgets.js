@@ -48,7 +48,7 @@ function Frame({ definition, answers, children, place, table, setTable }) {
       <button type="button" class="icon" aria-expanded=${open} title="Query and JSON" aria-label="Query and JSON" onClick=${() => setOpen(!open)}>{ }</button>
     </div></header>
     ${open && html`<div class="inside">
-      ${queries.map((query) => html`<pre class="query">${query}</pre>`)}
+      ${queries.map((query) => html`<pre class="query" tabindex="0">${query}</pre>`)}
       ${answers && html`<p class="dim">${answers.map((each) => `${each.curves?.length ?? each.rows?.length ?? each.logs?.length ?? each.spans?.length ?? 0} series or rows in ${each.ms ?? 0} ms`).join(" · ")}</p>`}
       <${Json} value=${definition} /></div>`}
     <div class="body">${broken ? html`<${Failure} error=${broken} />` : children}</div>
@@ -118,8 +118,8 @@ function Table({ definition, declared }) {
   const rows = answers?.[0].rows || [], keys = Object.keys(rows[0]?.group || {});
   return html`<${Frame} definition=${definition} answers=${answers} place=${place}>
     ${!answers ? html`<div class="waiting"></div>` : !rows.length ? html`<${Nothing} empty=${answers[0].empty} />`
-      : html`<div class="scroll"><table class="data"><thead><tr>${keys.map((key) => html`<th scope="col">${key}</th>`)}${formulas.map((each) => html`<th scope="col" class="n">${each.alias || each.formula}</th>`)}</tr></thead>
-        <tbody>${rows.map((row) => html`<tr>${keys.map((key) => html`<td>${row.group[key]}</td>`)}${row.values.map((value, i) => html`<td class="n">${inUnit(value, formulas[i]?.number_format?.unit)}</td>`)}</tr>`)}</tbody></table></div>`}
+      : html`<div class="scroll" tabindex="0"><table class="data phone"><thead><tr>${keys.map((key) => html`<th scope="col">${key}</th>`)}${formulas.map((each) => html`<th scope="col" class="n">${each.alias || each.formula}</th>`)}</tr></thead>
+        <tbody>${rows.map((row) => html`<tr>${keys.map((key) => html`<td data-name=${key}>${row.group[key]}</td>`)}${row.values.map((value, i) => html`<td class="n" data-name=${formulas[i]?.alias || formulas[i]?.formula}>${inUnit(value, formulas[i]?.number_format?.unit)}</td>`)}</tr>`)}</tbody></table></div>`}
   </${Frame}>`;
 }
 
@@ -129,7 +129,7 @@ function List({ definition, declared }) {
   const found = answers?.[0];
   return html`<${Frame} definition=${definition} answers=${answers} place=${place}>
     ${!found ? html`<div class="waiting"></div>` : !(found.logs || found.spans)?.length ? html`<${Empty} title="None in this range" />`
-      : html`<div class="scroll">${found.logs ? html`<${LogRows} logs=${found.logs} />` : html`<${SpanRows} spans=${found.spans} />`}</div>`}
+      : html`<div class="scroll" tabindex="0">${found.logs ? html`<${LogRows} logs=${found.logs} />` : html`<${SpanRows} spans=${found.spans} />`}</div>`}
   </${Frame}>`;
 }
 
@@ -175,6 +175,8 @@ export function SloStatus({ slo }) {
 }
 
 export const RANK = { Alert: 0, Warn: 1, "No Data": 2, OK: 3, Skipped: 4, Ignored: 5 };
+// From where on a monitor alerts: "alerts above 14.4".
+export const limit = ({ comparator, thresholds: { critical } }) => (critical === undefined || critical === null ? "" : `alerts ${{ ">": "above", ">=": "from", "<": "below", "<=": "up to" }[comparator] || comparator} ${critical}`);
 export const worstFirst = (a, b) => RANK[a.state] - RANK[b.state] || (a.priority || 9) - (b.priority || 9) || a.title.localeCompare(b.title);
 
 function ManageStatus({ definition }) {
@@ -183,7 +185,7 @@ function ManageStatus({ definition }) {
   for (const { state } of rows) counts[state] = (counts[state] || 0) + 1;
   return html`<${Frame} definition=${definition} place=${place}>
     ${!states ? html`<div class="waiting"></div>` : html`<p class="counts">${Object.keys(RANK).filter((state) => counts[state]).map((state) => html`<${State} state=${state}>${counts[state]} ${state}</${State}>`)}</p>
-      <ul class="plain scroll">${rows.map((row) => html`<li><${State} state=${row.state} /> <a href=${href("/monitors/" + row.name)}>${row.title}</a></li>`)}</ul>`}
+      <ul class="plain scroll" tabindex="0">${rows.map((row) => html`<li><${State} state=${row.state} /> <a href=${href("/monitors/" + row.name)}>${row.title}</a></li>`)}</ul>`}
   </${Frame}>`;
 }
 

@@ -9,9 +9,9 @@ from typing import Any
 from django.core import checks
 from django.core.management.base import BaseCommand, CommandParser
 
+from streaming_dd.cli.doctor import Finding, Level
+from streaming_dd.cli.doctor import command as doctor
 from streaming_dd.django.checks import TAG
-from streaming_dd.doctor import Finding, Level
-from streaming_dd.doctor import command as doctor
 
 
 class Command(BaseCommand):

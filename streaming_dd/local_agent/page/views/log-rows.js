@@ -24,10 +24,10 @@ function LogDetail({ log, onFilter }) {
   const attributes = Object.entries((whole || log).attributes);
   const stack = log.attributes["error.stack"];
   return html`<div class="detail">
-    <pre class="message">${(whole || log).message}</pre>
+    <pre class="message" tabindex="0">${(whole || log).message}</pre>
     ${log.cut && !whole && html`<p><button type="button" class="small" onClick=${() => get(`logs/${log.id}`).then(setWhole)}>Show all ${log.cut} characters</button></p>`}
     <p class="links">${log.trace_id && html`<a href=${href("/traces/" + log.trace_id)}>trace ${log.trace_id.slice(-16)}</a>`} <span class="dim">${day(log.timestamp)} ${log.source} ${log.host}</span> <${Tags} tags=${log.tags} /></p>
-    ${stack && html`<pre class="stack">${stack}</pre>`}
+    ${stack && html`<pre class="stack" tabindex="0">${stack}</pre>`}
     <table class="attributes"><tbody>${attributes.filter(([key]) => key !== "error.stack" && key !== "message").slice(0, 100).map(([key, value]) => html`<tr><th scope="row">${key}</th><td>${typeof value === "object" ? html`<${Json} value=${value} />` : String(value)}</td>
       <td>${onFilter && typeof value !== "object" && String(value).length < 200 && html`<button type="button" class="small" aria-label=${`Filter by ${key}`} onClick=${() => onFilter(`@${key}:${quoted(value)}`)}>filter</button>`}</td></tr>`)}</tbody></table>
   </div>`;

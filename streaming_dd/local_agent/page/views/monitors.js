@@ -5,7 +5,7 @@ import { href, notifies, range, setNotifies, useAddress } from "../state.js";
 import { Chart, ChartTable } from "../chart.js";
 import { Card, Empty, Failure, Json, Ribbon, State, Tags, level, walk } from "../parts.js";
 import { ago, clock, day, groupName, number, seconds } from "../format.js";
-import { RANK, SloStatus, thresholds, worstFirst } from "../widgets.js";
+import { RANK, SloStatus, limit, thresholds, worstFirst } from "../widgets.js";
 
 export function Monitors() {
   const { path } = useAddress();
@@ -20,12 +20,12 @@ function List() {
   return html`${data.problems.map((problem) => html`<p class="notice">${problem}</p>`)}
     ${never && rows.length > 0 && html`<p class="notice">Waiting for the first evaluation: it comes with the next bucket of ten seconds.</p>`}
     <${Card} title="Monitors" tools=${html`<span class="dim">evaluated every 10 s here, every minute in Datadog</span><${Notify} />`}>
-    ${!rows.length ? html`<${Empty} title="No monitors">Put Datadog's monitor JSON into <code>dd-agent/monitors/</code>.</${Empty}>` : html`<div class="scroll"><table class="data monitors"><thead><tr><th scope="col">state</th><th scope="col">monitor</th><th scope="col">worst group</th><th scope="col">${clock(data.start).slice(0, 5)} to ${clock(data.end).slice(0, 5)}</th><th scope="col">since</th></tr></thead>
+    ${!rows.length ? html`<${Empty} title="No monitors">Put Datadog's monitor JSON into <code>dd-agent/monitors/</code>.</${Empty}>` : html`<div class="scroll" tabindex="0"><table class="data phone monitors"><thead><tr><th scope="col">state</th><th scope="col">monitor</th><th scope="col">worst group</th><th scope="col">${clock(data.start).slice(0, 5)} to ${clock(data.end).slice(0, 5)}</th><th scope="col">since</th></tr></thead>
       <tbody onKeyDown=${walk}>${rows.map((row) => {
     const worst = [...row.groups].sort((a, b) => (b.state === row.state) - (a.state === row.state) || (b.value ?? 0) - (a.value ?? 0))[0];
     return html`<tr key=${row.name}><td class="nowrap"><${State} state=${row.state} /></td><td class="grow"><a data-row href=${href("/monitors/" + row.name)}>${row.title}</a>${row.problem && html`<div class="bad">${row.problem.split("\n")[0]}</div>`}<div class="dim">P${row.priority ?? "–"} · ${row.type} · ${row.groups.length} group${row.groups.length === 1 ? "" : "s"}</div></td>
-        <td class="nowrap">${worst ? html`<b>${worst.value === null ? worst.state : number(worst.value)}</b> <span class="dim">${worst.value === null ? "" : `${row.comparator} ${row.thresholds.critical ?? ""}`}</span><div class="dim clip" title=${worst.label}>${worst.label === "*" ? "" : worst.label}</div>` : "–"}</td>
-        <td class="ribboncell"><${Ribbon} segments=${row.ribbon} start=${data.start} end=${data.end} label=${row.title} /></td><td class="nowrap">${row.since ? ago(row.since, data.now) : "–"}</td></tr>`;
+        <td class="nowrap" data-name="worst group">${worst ? html`<b>${worst.value === null ? worst.state : `${number(worst.value)}${row.unit ? ` ${row.unit}` : ""}`}</b> <span class="dim">${worst.value === null ? "" : ` ${limit(row)}`}</span>${worst.measured && worst.value > 0 && html`<div class="dim" title="without the events that the query adds against alerts on a few">in fact ${worst.measured}</div>`}<div class="dim clip" title=${worst.label}>${worst.label === "*" ? "" : worst.label}</div>` : "–"}</td>
+        <td class="ribboncell"><${Ribbon} segments=${row.ribbon} start=${data.start} end=${data.end} label=${row.title} /></td><td class="nowrap" data-name="since">${row.since ? ago(row.since, data.now) : "–"}</td></tr>`;
   })}</tbody></table></div>`}</${Card}>
     <div class="two"><${Card} title="What changed">${data.transitions.length ? html`<ul class="plain">${data.transitions.slice(0, 15).map((each) => html`<li><time>${clock(each.time)}</time> <a href=${href("/monitors/" + each.monitor)}>${each.monitor}</a> <${State} state=${each.before} /> → <${State} state=${each.after} /> <span class="dim">${each.rule}</span></li>`)}</ul>` : html`<${Empty} title="No change yet" />`}</${Card}>
     <div class="stack">${(slos.data?.slos || []).map((slo) => html`<${Card} title=${`SLO: ${slo.title}`}><${SloStatus} slo=${slo} /></${Card}>`)}</div></div>`;
@@ -44,7 +44,7 @@ function Detail({ name }) {
   return html`<p><a href=${href("/monitors")}>← monitors</a></p>
     <section class="card"><header><h2><${State} state=${data.state} /> ${data.title}</h2><div class="tools dim">priority ${data.priority ?? "–"} · ${data.since ? `since ${day(data.since)}` : ""}</div></header>
       ${data.problem && html`<${Failure} error=${{ error: data.problem }} />`}
-      <pre class="query">${data.query}</pre><ul class="words">${data.words.map((sentence) => html`<li>${sentence}</li>`)}</ul><${Tags} tags=${data.tags} /></section>
+      <pre class="query" tabindex="0">${data.query}</pre><ul class="words">${data.words.map((sentence) => html`<li>${sentence}</li>`)}</ul><${Tags} tags=${data.tags} /></section>
     <${Curve} data=${data} />
     <${Groups} data=${data} />
     <div class="two"><${Card} title="What it would have said">${data.notifications.length ? data.notifications.map((said) => html`<${Said} said=${said} />`) : html`<p class="dim">It has said nothing yet. In Alert it would say:</p><${Said} said=${{ ...data.preview, state: "Alert" }} />`}</${Card}>
@@ -71,13 +71,14 @@ function Groups({ data }) {
   const order = [...data.groups].sort((a, b) => RANK[a.state] - RANK[b.state] || (b.value ?? 0) - (a.value ?? 0));
   const [open, setOpen] = useState(null), group = order.find((each) => each.label === open) || order[0];
   return html`<${Card} title=${`Why: ${data.groups.length} group${data.groups.length === 1 ? "" : "s"} and the last evaluations`}>
-    ${!data.groups.length ? html`<${Empty} title="No group yet">A group appears with its first value${data.window ? ` in a window of ${seconds(data.window)}` : ""}.</${Empty}>` : html`<div class="why"><ul class="plain groups">${order.map((each) => html`<li><button type="button" class="facet" aria-pressed=${each === group} title=${each.label} onClick=${() => setOpen(each.label)}><span><${State} state=${each.state} /> ${each.label === "*" ? "everything" : groupName(each.group)}</span><b>${each.value === null ? "" : number(each.value)}</b></button></li>`)}</ul>
-    <div class="scroll short"><table class="data"><thead><tr><th scope="col">evaluated</th><th scope="col" class="n">value</th><th scope="col">state</th><th scope="col">rule that applied</th></tr></thead><tbody>${(group?.readings || []).map((reading) => html`<tr><td class="nowrap">${clock(reading.time)}</td><td class="n">${number(reading.value)}</td><td><${State} state=${reading.state} /></td><td>${reading.rule}</td></tr>`)}</tbody></table></div></div>`}</${Card}>`;
+    ${!data.groups.length ? html`<${Empty} title="No group yet">A group appears with its first value${data.window ? ` in a window of ${seconds(data.window)}` : ""}.</${Empty}>` : html`<div class="why"><ul class="plain groups">${order.map((each) => html`<li><button type="button" class="facet" aria-pressed=${each === group} title=${each.label} onClick=${() => setOpen(each.label)}><span><${State} state=${each.state} /> ${each.label === "*" ? "everything" : groupName(each.group)}</span><b>${each.value === null ? "" : number(each.value)}</b></button>${each.measured && each.value > 0 && html`<div class="dim measured">in fact ${each.measured}</div>`}</li>`)}</ul>
+    <div class="scroll short" tabindex="0"><table class="data phone"><thead><tr><th scope="col">evaluated</th><th scope="col" class="n">value</th><th scope="col">state</th><th scope="col">rule that applied</th></tr></thead><tbody>${(group?.readings || []).map((reading) => html`<tr><td class="nowrap">${clock(reading.time)}</td><td class="n" data-name="value">${number(reading.value)}</td><td><${State} state=${reading.state} /></td><td class="grow">${reading.rule}</td></tr>`)}</tbody></table></div></div>`}</${Card}>`;
 }
 
 // Bold is all of Markdown that our messages use in headings; the rest stays as it was written.
 function Said({ said }) {
   return html`<article class=${"said " + level(said.state)}><h3>${said.title}</h3>${said.time && html`<time class="dim">${day(said.time)}</time>`}
     <div class="message">${said.text.split(/(\*\*[^*]+\*\*)/).map((part) => part.startsWith("**") ? html`<b>${part.slice(2, -2)}</b>` : part)}</div>
+    ${said.measured && html`<p class="dim measured">Without the events that the query adds: ${said.measured}. Datadog's message cannot say this.</p>`}
     <p class="dim">${said.handles.length ? `would notify ${said.handles.join(", ")}: nothing is sent locally` : "names nobody: in Datadog, add an @handle to its message"}</p></article>`;
 }

@@ -5,7 +5,7 @@ import { href, range, useStore } from "../state.js";
 import { Chart, Spark, last } from "../chart.js";
 import { Card, Copy, Empty, Failure, Nothing, State, Tile } from "../parts.js";
 import { ago, number, percent, seconds } from "../format.js";
-import { worstFirst } from "../widgets.js";
+import { limit, worstFirst } from "../widgets.js";
 import { LogRows } from "./log-rows.js";
 
 const SCOPE = "{$env,$service,$version}", TASKS = "{$env,$service,$version,$app,$model}";
@@ -19,31 +19,34 @@ export function Overview() {
   const { received, listening } = overview;
   const nothing = !received.samples && !received.spans && !received.logs;
   if (nothing) return html`<${FirstSteps} received=${received} listening=${listening} />`;
-  const m = (name) => page.prefix + name;
+  const m = (name) => page.prefix + name, exact = page.timers !== "timer";
+  // Percentiles of timers cannot be put together again: what is asked of them is the highest of any series.
+  const timer = (name, statistic) => exact || statistic === "max" ? `${statistic}:${m(name)}${exact ? "" : ".max"}${SCOPE}` : `max:${m(name)}.${{ p50: "median", p95: "95percentile" }[statistic]}${SCOPE}`;
+  const called = (statistic) => exact || statistic === "max" ? statistic : `highest ${statistic}`;
+  const latency = (name, statistics) => request(statistics.map((each) => query(each, timer(name, each))), statistics.map((each) => [each, called(each)]));
   return html`${!received.spans || !received.logs || !received.samples ? html`<${Missing} received=${received} listening=${listening} />` : null}
-    <${Tiles} m=${m} />
+    <${Tiles} m=${m} firstByte=${timer("http.time_to_first_byte", "p95")} called=${called("p95")} exact=${exact} />
     <div class="split">
       <div class="stack">
         <div class="two">
           <${Panel} title="Requests by status" kind="bars" request=${request([query("a", `sum:${m("http.requests")}${SCOPE} by {status_class}.as_count()`)], [["a", "requests"]])} />
-          <${Panel} title="Time to first byte" unit=${{ unit_name: "millisecond" }} request=${request([
-    query("p50", `avg:${m("http.time_to_first_byte.median")}${SCOPE}`), query("p95", `avg:${m("http.time_to_first_byte.95percentile")}${SCOPE}`), query("max", `max:${m("http.time_to_first_byte.max")}${SCOPE}`)], [["p50", "p50"], ["p95", "p95"], ["max", "max"]])} />
-          <${Panel} title="Tasks" kind="bars" request=${request(["completed", "failed", "cancelled"].map((name) => query(name, `sum:${m("tasks." + name)}${TASKS}.as_count()`)), [["completed", "completed"], ["failed", "failed"], ["cancelled", "cancelled"]])} />
-          <${Panel} title="Active tasks by model" kind="area" request=${request([query("a", `sum:${m("tasks.active")}${TASKS} by {model}`)], [["a", "active"]])} />
+          <${Panel} title="Time to first byte" unit=${{ unit_name: "millisecond" }} request=${latency("http.time_to_first_byte", ["p50", "p95", "max"])} />
+          <${Panel} title="Tasks ended" kind="bars" request=${request(["completed", "failed", "cancelled"].map((name) => query(name, `sum:${m("tasks." + name)}${TASKS}.as_count()`)), [["completed", "completed"], ["failed", "failed"], ["cancelled", "cancelled"]])} />
+          <${Panel} title="Active tasks by model, mean" kind="area" request=${request([query("a", `sum:${m("tasks.seconds")}${TASKS} by {model}.as_rate()`)], [["a", "active"]])} />
           <${Panel} title="SSE clients and events a second" request=${request([query("a", `sum:${m("clients.active")}${TASKS}`), query("b", `sum:${m("stream.events")}${TASKS}.as_rate()`)], [["a", "clients"], ["b", "events / s"]])} />
-          <${Panel} title="Event loop lag" unit=${{ unit_name: "millisecond" }} request=${request([query("a", `avg:${m("loop.lag.95percentile")}${SCOPE}`), query("b", `max:${m("loop.lag.max")}${SCOPE}`)], [["a", "p95"], ["b", "max"]])} />
+          <${Panel} title="Event loop lag" unit=${{ unit_name: "millisecond" }} request=${latency("loop.lag", ["p95", "max"])} />
         </div>
       </div>
       <aside class="stack"><${Watching} /><${NewestErrors} /></aside>
     </div>`;
 }
 
-function Tiles({ m }) {
+function Tiles({ m, firstByte, called, exact }) {
   const place = useRef(null);
   const tiles = [
     ["Requests", request([query("a", `sum:${m("http.requests")}${SCOPE}.as_rate()`)], [["a", ""]]), "avg", (v) => `${number(v)} /s`, "/services", null],
-    ["Request errors", request([query("a", `sum:${m("http.errors")}${SCOPE}.as_count()`), query("b", `sum:${m("http.requests")}${SCOPE}.as_count()`)], [["a / b", ""]]), "sum", percent, "/traces?query=status:error", [0.01, 0.05]],
-    ["p95 first byte", request([query("a", `avg:${m("http.time_to_first_byte.95percentile")}${SCOPE}`)], [["a", ""]]), "avg", (v) => seconds(v === null ? null : v / 1000), "/services", [1000, 2000]],
+    ["Request errors", request([query("a", `sum:${m("http.errors")}${SCOPE}.as_count()`), query("b", `sum:${m("http.requests")}${SCOPE}.as_count()`)], [["default_zero(a) / b", ""]]), "sum", percent, "/traces?query=status:error", [0.01, 0.05]],
+    [`${called} first byte`, request([query("a", firstByte)], [["a", ""]]), exact ? "percentile" : "max", (v) => seconds(v === null ? null : v / 1000), "/services", [1000, 2000]],
     ["Active tasks", request([query("a", `sum:${m("tasks.active")}${TASKS}`)], [["a", ""]]), "last", (v) => number(v), "/tasks", null],
     ["SSE clients", request([query("a", `sum:${m("clients.active")}${TASKS}`)], [["a", ""]]), "last", (v) => number(v), "/dashboards/streams", null],
   ];
@@ -92,7 +95,7 @@ function Watching() {
     <ul class="plain">${rows.slice(0, 9).map((row) => {
     const worst = [...row.groups].sort((a, b) => (b.state === row.state) - (a.state === row.state))[0];
     return html`<li class="watch"><${State} state=${row.state} /><a href=${href("/monitors/" + row.name)}>${row.title}</a>
-      <span class="dim">${worst && worst.value !== null ? `${number(worst.value)} ${row.comparator} ${row.thresholds.critical ?? ""}` : ""} ${row.state !== "OK" && row.since ? `since ${ago(row.since, data.now).replace(" ago", "")}` : ""}</span></li>`;
+      <span class="dim">${worst && worst.value !== null ? `${number(worst.value)}${row.unit ? ` ${row.unit}` : ""}, ${limit(row)}` : ""} ${row.state !== "OK" && row.since ? `since ${ago(row.since, data.now).replace(" ago", "")}` : ""}</span></li>`;
   })}</ul></${Card}>`;
 }
 

@@ -1,9 +1,11 @@
 // Traces: search, a scatter of durations, the list; and one trace as a waterfall with its log lines and linked traces.
 import { html, useMemo, useRef, useState } from "../vendor/preact.js";
-import { useGet } from "../data.js";
+import { get, useGet } from "../data.js";
 import { change, chosenTags, go, href, parameters, range, useAddress } from "../state.js";
 import { Card, Copy, Empty, Failure, State, level } from "../parts.js";
 import { clock, count, day, number, quoted, seconds } from "../format.js";
+import { Flame } from "./flame.js";
+import { Histogram } from "./histogram.js";
 import { LogRow } from "./log-rows.js";
 import { SpanRows } from "./span-rows.js";
 import { SearchBox } from "./search-box.js";
@@ -20,12 +22,28 @@ export function scoped(query, keys = ["env", "service", "version"]) {
 
 function List() {
   const query = parameters(), text = query.get("query") || "", all = query.get("all");
-  const { data, error } = useGet("traces", { ...range(), query: scoped(text), all, limit: 200 });
+  const asked = { ...range(), query: scoped(text), all, limit: 200 }, { data, error } = useGet("traces", asked), counts = useGet("traces/histogram", { ...asked, limit: null });
+  const kinds = [[null, "entry spans"], ["roots", "root spans only"], ["1", "all spans"]];
   return html`<${SearchBox} text=${text} placeholder='service:web status:error @duration:>1s resource_name:"GET /"   ( / )' error=${error}
       hints=${[["errors", "status:error"], ["slower than 1 s", "@duration:>1s"], ["tasks", "operation_name:task.run"], ["streams", "operation_name:sse.request"]]}>
-      <label class="check"><input type="checkbox" checked=${all === "1"} onChange=${(event) => change({ all: event.target.checked ? "1" : null })} /> all spans</label></${SearchBox}>
+      <div class="segmented" role="group" aria-label="Which spans">${kinds.map(([value, label]) => html`<button type="button" aria-pressed=${all === value} onClick=${() => change({ all: value })}>${label}</button>`)}</div></${SearchBox}>
     ${!data ? !error && html`<p class="loading">Searching …</p>` : !data.spans.length ? html`<${Empty} title=${text ? "No span matches" : "No trace in this range"}>${text ? html`<a href=${href("/traces")}>Clear the search</a>` : "A trace arrives when its first span has ended."}</${Empty}>`
-    : html`<${Scatter} spans=${data.spans} /><${Card} title=${`${data.spans.length}${data.spans.length === 200 ? " newest" : ""} ${all === "1" ? "spans" : "entry spans"}`}><div class="scroll"><${SpanRows} spans=${data.spans} /></div></${Card}>`}`;
+    : html`<${Histogram} data=${counts.data} label="spans by status" /><${Found} key=${JSON.stringify(asked)} first=${data.spans} asked=${asked} what=${all === "1" ? "spans" : all === "roots" ? "root spans" : "entry spans"} />`}`;
+}
+
+// The newest, and what was asked for before them.
+function Found({ first, asked, what }) {
+  const [more, setMore] = useState([]), [end, setEnd] = useState(false), [error, setError] = useState(null);
+  const seen = new Set(first.map((span) => span.id)), spans = [...first, ...more.filter((span) => !seen.has(span.id))];
+  const older = async () => {
+    try {
+      const found = await get("traces", { ...asked, before_id: spans.at(-1).id });
+      setMore([...more, ...found.spans]);
+      setEnd(found.spans.length < 200);
+    } catch (problem) { setError(problem); }
+  };
+  return html`<${Scatter} spans=${spans} /><${Card} title=${`${spans.length}${first.length === 200 && !end ? " newest" : ""} ${what}`}><div class="scroll" tabindex="0"><${SpanRows} spans=${spans} /></div>
+    ${error && html`<${Failure} error=${error} />`}${first.length === 200 && !end && html`<p><button type="button" onClick=${older}>Older spans</button></p>`}</${Card}>`;
 }
 
 function Scatter({ spans }) {
@@ -45,7 +63,7 @@ function Scatter({ spans }) {
     change({ start: Math.floor(time(Math.min(x1, x2))), end: Math.ceil(time(Math.max(x1, x2))) + 1, range: null, query: `${own} ${limits}`.trim() });
   };
   return html`<section class="card"><header><h2>Duration by start</h2><div class="tools dim">errors are squares · drag a box to filter</div></header>
-    <svg class="scatter" ref=${box} viewBox="0 0 100 100" preserveAspectRatio="none" role="img" aria-label=${`${spans.length} spans from ${clock(from)} to ${clock(to)}, ${seconds(10 ** low / 1e9)} to ${seconds(10 ** high / 1e9)}; the table below lists them`}
+    <svg class="scatter" ref=${box} viewBox="0 0 100 100" preserveAspectRatio="none" role="img" aria-label=${`${count(spans.length, "span")} from ${clock(from)} to ${clock(to)}, ${seconds(10 ** low / 1e9)} to ${seconds(10 ** high / 1e9)}; the table below lists them`}
       onPointerDown=${(event) => { event.currentTarget.setPointerCapture(event.pointerId); setDrag({ from: at(event), to: at(event) }); }} onPointerMove=${(event) => drag && setDrag({ ...drag, to: at(event) })} onPointerUp=${end}>
       ${drag && html`<rect class="box" x=${Math.min(drag.from[0], drag.to[0])} y=${Math.min(drag.from[1], drag.to[1])} width=${Math.abs(drag.to[0] - drag.from[0])} height=${Math.abs(drag.to[1] - drag.from[1])} />`}
     </svg>
@@ -103,7 +121,7 @@ function Waterfall({ trace }) {
   }
   const known = new Set(spans.map((span) => span.span_id));
   for (const log of logs) if (!known.has(log.span_id)) shown.push({ log, depth: 0 });
-  const select = (span) => go(location.pathname, { span: span.span_id }, true);
+  const flame = parameters().get("view") === "flame", select = (span) => change({ span: span.span_id }, true);
   const fold = (id, on) => setFolded((old) => { const next = new Set(old); if (on) next.add(id); else next.delete(id); return next; });
   const keys = (event) => {
     const items = [...list.current.querySelectorAll("[data-row]")], at = items.indexOf(document.activeElement);
@@ -122,12 +140,12 @@ function Waterfall({ trace }) {
       <${Links} trace=${trace} /></section>
     ${!spans.length && html`<p class="notice">No span has arrived: one is sent when it ends. Its log lines are already here.</p>`}
     <div class="trace"><section class="card waterfall" ref=${list} onKeyDown=${keys} aria-label="Waterfall">
-      <header><div class="services">${services.map((service) => html`<span><i style=${{ background: `var(--${ink(service)})` }}></i>${service}</span>`)}</div><div class="tools"><button type="button" class="small" aria-pressed=${onlyLogs} onClick=${() => setOnlyLogs(!onlyLogs)}>logs only (l)</button></div></header>
-      <${Minimap} rows=${rows} place=${place} ink=${ink} />
+      <header><div class="services">${services.map((service) => html`<span><i style=${{ background: `var(--${ink(service)})` }}></i>${service}</span>`)}</div><div class="tools"><div class="segmented" role="group" aria-label="Drawn as">${[[null, "waterfall"], ["flame", "flame graph"]].map(([value, label]) => html`<button type="button" aria-pressed=${flame === (value !== null)} onClick=${() => change({ view: value }, true)}>${label}</button>`)}</div>${!flame && html`<button type="button" class="small" aria-pressed=${onlyLogs} onClick=${() => setOnlyLogs(!onlyLogs)}>logs only (l)</button>`}</div></header>
+      ${flame ? html`<${Flame} rows=${rows} place=${place} ink=${ink} selected=${selected} select=${select} />` : html`<${Minimap} rows=${rows} place=${place} ink=${ink} />
       <div class="scale" aria-hidden="true">${[0, 25, 50, 75, 100].map((p) => html`<span style=${{ left: `${p}%` }}>${seconds((length * p) / 1e11)}</span>`)}</div>
       <ul class="plain">${shown.slice(0, 1500).map((row) => row.log ? html`<${LogLine} key=${"l" + row.log.id} log=${row.log} depth=${row.depth} place=${place} />`
     : html`<${SpanLine} key=${row.span.id} ...${row} ink=${ink(row.span.service)} place=${place} logs=${logs} selected=${row.span === selected} folded=${folded.has(row.span.span_id)} select=${select} fold=${fold} />`)}</ul>
-      ${shown.length > 1500 && html`<p class="dim">${shown.length - 1500} more rows: fold some spans.</p>`}
+      ${shown.length > 1500 && html`<p class="dim">${shown.length - 1500} more rows: fold some spans.</p>`}`}
     </section>
     ${selected && html`<${Detail} key=${selected.id} span=${selected} self=${self.get(selected.span_id)} trace=${trace} />`}</div>`;
 }
@@ -180,7 +198,7 @@ function Detail({ span, self, trace }) {
       ${peer?.p95 && html`<dt>compared</dt><dd>same resource: p95 is ${seconds(peer.p95)}, this is ${number(took / peer.p95, 2)}×</dd>`}
       <dt>span id</dt><dd><code>${span.span_id}</code></dd><dt>parent</dt><dd><code>${span.parent_id}</code></dd></dl>
     ${(message || kind) && html`<div class="failure"><b>${kind || "error"}</b><div>${message}</div></div>`}
-    ${stack && html`<details open><summary>stack trace</summary><pre class="stack">${stack}</pre></details>`}
+    ${stack && html`<details open><summary>stack trace</summary><pre class="stack" tabindex="0">${stack}</pre></details>`}
     ${span.events?.length > 0 && html`<details><summary>${span.events.length} events</summary><ul class="plain">${span.events.map((event) => html`<li><b>${event.name}</b> <span class="dim">${JSON.stringify(event.attributes || {})}</span></li>`)}</ul></details>`}
     ${logs.length > 0 && html`<p><a href=${href("/logs", { query: `span_id:${span.span_id}` })}>${count(logs.length, "log line")} of this span</a></p>`}
     <h3>tags</h3><table class="attributes"><tbody>${Object.entries(attributes).filter(([key]) => !["error.stack", "_dd.span_links"].includes(key)).sort(([a], [b]) => a.startsWith("_") - b.startsWith("_") || a.localeCompare(b)).map(([key, value]) => html`<tr><th scope="row">${key}</th><td>${String(value)}</td></tr>`)}</tbody></table></aside>`;

@@ -1,0 +1,7 @@
+"""`python -m streaming_dd.cli`."""
+
+import sys
+
+from . import main
+
+sys.exit(main())

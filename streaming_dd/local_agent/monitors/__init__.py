@@ -1,0 +1,4 @@
+"""Monitors and SLOs: their values, states, notifications, and the release gate.
+
+The page server comes in by `evaluation`. State: one `Monitors` per agent.
+"""
