@@ -39,6 +39,8 @@ for extra in ("django", "lark", "msgspec", "prometheus_client", "redis", "uvicor
     except ImportError:
         continue
     raise AssertionError(f"{extra} belongs to an extra, but the wheel pulled it in")
+from streaming_dd.cli.doctor import diagnose
+diagnose(send=False)
 print("wheel: imports and serves without the extras")
 """
 
@@ -54,6 +56,9 @@ def carries_the_dashboards(wheel: Path) -> None:
         ]
         assert files, f"dd-agent/{kind} is empty"
         assert not missing, f"the wheel lacks {kind}: {missing}"
+    assert "streaming_dd/shipped_examples/examples/demo/__main__.py" in names, "the wheel lacks the example"
+    page = "streaming_dd/shipped_examples/examples/reports/static/"
+    assert any(name.startswith(page) for name in names), "the wheel lacks the example's page"
 
 
 def main() -> None:
@@ -72,9 +77,18 @@ def main() -> None:
         subprocess.run([python, "-m", "pip", "install", "--quiet", str(wheel)], check=True)
         environment = {"PATH": "/usr/bin:/bin", "DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false"}
         subprocess.run([python, "-W", "error", "-c", SCRIPT], check=True, cwd=folder, env=environment)
+        command = home / "bin" / "streaming-dd"
+        for words in ("config", "doctor --help", "doctor --no-probe --port-offset 1", "completion bash"):
+            shown = subprocess.run([command, *words.split()], env=environment, capture_output=True, text=True)
+            assert shown.returncode in ((0, 1) if "probe" in words else (0,)), f"{words}: {shown.stderr}"
+            assert "Traceback" not in shown.stderr, f"{words}: {shown.stderr}"
         subprocess.run(
-            [home / "bin" / "streaming-dd", "config"], check=True, stdout=subprocess.DEVNULL, env=environment
+            [python, "-m", "pip", "install", "--quiet", f"{wheel}[demo]"],
+            check=True,
         )
+        demo = [home / "bin" / "streaming-dd", "demo", "--seconds", "5", "--port-offset", "4000"]
+        shown = subprocess.run(demo, cwd=folder, env=environment, capture_output=True, text=True)
+        assert shown.returncode == 0, f"{shown.stdout[-4000:]}\n{shown.stderr[-2000:]}"
 
 
 if __name__ == "__main__":

@@ -9,9 +9,10 @@ from http.server import ThreadingHTTPServer
 import pytest
 from datadog_stand_in import API_KEY, APP_KEY, Handler, StandIn, model_complaints, with_ids
 
-from streaming_dd.assets.account import Account
+from streaming_dd.assets.account.client import Account
+from streaming_dd.assets.documents import Asset
 from streaming_dd.assets.options import Options
-from streaming_dd.assets.rendering import Asset, render
+from streaming_dd.assets.rendering import render
 
 
 @pytest.fixture

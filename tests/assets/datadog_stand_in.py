@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from streaming_dd.assets.rendering import Asset, resolved
+from streaming_dd.assets.documents import Asset, resolved
 
 API_KEY = "a1b2c3d4e5f60718"
 APP_KEY = "f0e1d2c3b4a59687"

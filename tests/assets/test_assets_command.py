@@ -12,7 +12,7 @@ import pytest
 from datadog_stand_in import API_KEY, APP_KEY, Failure, StandIn
 
 from streaming_dd.assets import command
-from streaming_dd.assets.account import SITES
+from streaming_dd.assets.account.client import SITES
 from streaming_dd.errors import AccountError, AssetError, ConfigError
 
 Run = Callable[..., tuple[int, str]]
@@ -45,20 +45,21 @@ def keys(run: Run, api: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_list_shows_every_asset_and_every_threshold(run: Run) -> None:
     """One line each, with the number that is in force."""
     code, out = run("list")
-    assert (code, len(out.splitlines())) == (0, 22)
-    assert "monitor   task-error-rate                 Tasks fail too often" in out
+    assert (code, len(out.splitlines())) == (0, 30)
+    assert "monitor   task-error-rate                 [Streaming] Tasks fail too often" in out
     code, out = run("list", "--thresholds", "--threshold", "loop-lag.critical=333")
     assert code == 0
     assert "loop-lag.critical                              333  Milliseconds" in out
 
 
+@pytest.mark.slow
 def test_render_then_diff_then_change_then_diff(run: Run, tmp_path: Path) -> None:
     """What was rendered is fresh; a changed, a missing and an abandoned file are named, with the difference."""
     code, out = run("render")
     assert code == 0
-    assert out.splitlines()[-1] == "25 files, 25 written"
-    assert run("diff") == run("render", "--check") == (0, "25 files, 0 differ\n")
-    assert run("render")[1] == "25 files, 0 written\n"
+    assert out.splitlines()[-1] == "33 files, 33 written"
+    assert run("diff") == run("render", "--check") == (0, "33 files, 0 differ\n")
+    assert run("render")[1] == "33 files, 0 written\n"
     monitor = tmp_path / "dd-agent/monitors/loop-lag.json"
     monitor.write_text(monitor.read_text().replace("> 250", "> 999"))
     (tmp_path / "dd-agent/slos/availability.json").unlink()
@@ -66,10 +67,10 @@ def test_render_then_diff_then_change_then_diff(run: Run, tmp_path: Path) -> Non
     code, out = run("diff")
     assert code == 1
     assert "dd-agent/monitors/loop-lag.json differs" in out
-    assert '-  "query": "avg(last_5m):avg:streaming.loop.lag.95percentile{*} by {env,service} > 999"' in out
+    assert '-  "query": "percentile(last_5m):p95:streaming.loop.lag{*} by {env,service} > 999"' in out
     assert "dd-agent/slos/availability.json is missing" in out
     assert "dd-agent/dashboards/old.json is generated no more" in out
-    assert "25 files, 3 differ; run `streaming-dd assets render`" in out
+    assert "33 files, 3 differ; run `streaming-dd assets render`" in out
     code, out = run("render")
     assert "left dd-agent/dashboards/old.json: nothing generates it any more, delete it" in out
     assert (tmp_path / "dd-agent/dashboards/old.json").exists()
@@ -137,11 +138,11 @@ def test_bad_options_are_refused(run: Run, words: list[str], message: str) -> No
 
 def test_lint_of_the_rendering_and_of_files(run: Run, tmp_path: Path) -> None:
     """Exit 0 and a count when all is well, 1 and a line for each problem when not; folders are searched."""
-    assert run("lint") == (0, "22 checked, 0 problems\n")
+    assert run("lint") == (0, "30 checked, 0 problems\n")
     run("render")
     assert run("lint", "dd-agent/dashboards", "dd-agent/monitors/health.json") == (
         0,
-        "6 checked, 0 problems\n",
+        "7 checked, 0 problems\n",
     )
     bad = tmp_path / "bad.json"
     bad.write_text(
@@ -170,6 +171,7 @@ def test_lint_of_what_cannot_be_read(
         run("lint", str(file))
 
 
+@pytest.mark.slow
 def test_push_shows_a_plan_and_sends_nothing(run: Run, api: StandIn, keys: None) -> None:
     """Without --apply nothing is written, and that is said."""
     code, out = run("push")
@@ -179,14 +181,15 @@ def test_push_shows_a_plan_and_sends_nothing(run: Run, api: StandIn, keys: None)
     assert api.writes() == []
 
 
+@pytest.mark.slow
 def test_push_apply_then_pull_shows_no_drift_then_drift(
     run: Run, api: StandIn, keys: None, tmp_path: Path
 ) -> None:
     """After a push the account is what would be rendered; what changes there is shown, and can be written down."""
     code, out = run("push", "--apply", "--no-metadata")
-    assert (code, out.count("create")) == (0, 22)
-    assert run("pull") == (0, "22 assets, 22 in the account, 0 drifted\n")
-    monitor = next(each for each in api.monitors.values() if each["name"] == "Tasks hang")
+    assert (code, out.count("create")) == (0, 30)
+    assert run("pull") == (0, "30 assets, 30 in the account, 0 drifted\n")
+    monitor = next(each for each in api.monitors.values() if each["name"] == "[Streaming] Tasks hang")
     monitor["options"]["thresholds"]["critical"] = 2
     code, out = run("pull", "--output", "pulled")
     assert code == 1
@@ -198,12 +201,13 @@ def test_push_apply_then_pull_shows_no_drift_then_drift(
     assert slo["monitor_ids"] == ["${monitor:health}"]
 
 
+@pytest.mark.slow
 def test_push_that_fails_in_part_exits_with_one(run: Run, api: StandIn, keys: None) -> None:
     """A failure is a line and an exit code; no key is printed."""
     api.failures.append(Failure("POST", "/api/v1/monitor", 403))
     code, out = run("push", "--apply")
     assert code == 1
-    assert "failed    monitor   task-error-rate: POST /api/v1/monitor: 403: refused" in out
+    assert "failed    monitor   request-error-rate: POST /api/v1/monitor: 403: refused" in out
     assert API_KEY not in out
     assert APP_KEY not in out
 

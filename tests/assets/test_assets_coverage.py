@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from streaming_dd import catalog
 from streaming_dd.assets.coverage import OCCASIONAL, compare
+from streaming_dd.assets.documents import Asset
 from streaming_dd.assets.options import Options
-from streaming_dd.assets.rendering import Asset, render
+from streaming_dd.assets.rendering import render
 
 UNIVERSAL = ("env", "service", "version")
 EMITTED = {metric.full_name("streaming"): (*metric.tags, *UNIVERSAL) for metric in catalog.METRICS}
@@ -14,7 +15,7 @@ OPERATIONS = {operation.name for operation in catalog.SPAN_OPERATIONS}
 
 def test_nothing_is_missing_when_everything_was_sent(assets: list[Asset]) -> None:
     """The whole catalogue on the wire satisfies every asset, whichever way timers are sent."""
-    for options in (Options(), Options(timers="distribution")):
+    for options in (Options(), Options(timers="timer")):
         coverage = compare(render(options), EMITTED, OPERATIONS, {"streaming.health"}, options)
         assert (coverage.missing, coverage.occasional, coverage.unused) == ([], [], [])
 
@@ -24,7 +25,7 @@ def test_a_metric_that_was_not_sent_is_named_with_who_asks(assets: list[Asset]) 
     emitted = {name: tags for name, tags in EMITTED.items() if name != "streaming.task.duration"}
     coverage = compare(assets, emitted, OPERATIONS, {"streaming.health"})
     assert [str(gap) for gap in coverage.missing] == [
-        "streaming.task.duration, asked by dashboards/capacity.json, dashboards/tasks.json, monitors/task-duration.json"
+        "streaming.task.duration, asked by dashboards/tasks.json, monitors/task-duration.json"
     ]
 
 

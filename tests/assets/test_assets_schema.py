@@ -11,8 +11,9 @@ from datadog_stand_in import model_complaints, with_ids
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streaming_dd.assets.rendering import Asset, render
-from streaming_dd.assets.schema import violations
+from streaming_dd.assets.documents import Asset
+from streaming_dd.assets.lint.schema import violations
+from streaming_dd.assets.rendering import render
 
 ASSETS = [
     asset
@@ -34,6 +35,7 @@ def places(document: Any) -> list[tuple[Any, Any]]:
     return found
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 def test_schema_refuses_whatever_the_typed_models_refuse(data: st.DataObject) -> None:
@@ -84,6 +86,7 @@ def test_messages_name_the_field(kind: str, document: Any, path: str, message: s
     assert any(place == path and message in said for place, said in violations(kind, document))
 
 
+@pytest.mark.slow
 @given(
     st.recursive(
         st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(),

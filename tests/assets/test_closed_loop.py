@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from free_ports import free_port
 
 from examples.demo.clients import Town
 from examples.demo.expected import NOT_PRODUCED
-from examples.demo.ports import HOST, Ports
+from examples.demo.ports import Ports
 from examples.demo.servers import Servers
 from streaming_dd.assets.coverage import compare
 from streaming_dd.assets.rendering import render
@@ -22,15 +22,11 @@ DEADLINE = 90.0
 
 
 def free_ports() -> Ports:
-    """Return ports that were free a moment ago."""
-    with ExitStack() as stack:
-        numbers = {}
-        for field in fields(Ports):
-            kind = socket.SOCK_DGRAM if field.name == "dogstatsd" else socket.SOCK_STREAM
-            probe = stack.enter_context(socket.socket(socket.AF_INET, kind))
-            probe.bind((HOST, 0))
-            numbers[field.name] = probe.getsockname()[1]
-    return Ports(**numbers)
+    """Return ports that are free, each another."""
+    numbers: set[int] = set()
+    while len(numbers) < len(fields(Ports)):
+        numbers.add(free_port())
+    return Ports(*numbers)
 
 
 async def visited(ports: Ports, folder: Path) -> LocalAgent:

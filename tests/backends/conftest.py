@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 from backend_runs import DEADLINE
+from free_ports import free_port
 
 from streaming_dd.local_agent import LocalAgent
 
@@ -23,13 +23,6 @@ def local_agent() -> Iterator[LocalAgent]:
     agent = LocalAgent(dogstatsd_port=None, trace_port=0, logs_port=None, page_port=None)
     with agent.running():
         yield agent
-
-
-def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +51,7 @@ def _answers(url: str, process: subprocess.Popen[bytes]) -> bool:
     deadline = time.monotonic() + DEADLINE
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(httpx.TransportError):
-            if httpx.get(url).status_code == 200:
+            if httpx.get(url, timeout=60).status_code == 200:
                 return True
         time.sleep(0.1)
     return False

@@ -10,7 +10,7 @@ import pytest
 from backend_runs import run_app
 
 from streaming_dd.local_agent import LocalAgent, Span
-from streaming_dd.tracing import otlp_address
+from streaming_dd.output.tracing import otlp_address
 
 pytestmark = pytest.mark.process
 
@@ -26,11 +26,11 @@ def test_spans_and_their_links_arrive_by_otlp(local_agent: LocalAgent, protocol:
         **({"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": protocol} if protocol else {}),
     )
     local_agent.wait_for(lambda got: len(got.spans) == 3)
-    assert dict(local_agent.trace_api.payloads).keys() == {"/v1/traces"}
+    assert dict(local_agent.holdings.trace_api.payloads).keys() == {"/v1/traces"}
     spans = {span.name: span for span in local_agent.received.spans}
     request, submit, run = spans["asgi.request"], spans["task.submit"], spans["task.run"]
     assert {span.service for span in spans.values()} == {"shop"}
-    assert (request.resource, request.meta["span.kind"]) == ("GET /start/{name}", "server")
+    assert (request.resource, request.meta["span.kind"]) == ("GET /start/:name", "server")
     assert submit.parent_id == request.span_id
     assert [(link.trace_id, link.span_id) for link in run.links] == [(submit.trace_id, submit.span_id)]
     assert (run.meta["task.status"], run.parent_id) == ("completed", "0")
@@ -38,9 +38,9 @@ def test_spans_and_their_links_arrive_by_otlp(local_agent: LocalAgent, protocol:
 
 def test_a_receiver_that_is_none_of_ours_takes_them(otlp_receiver: str) -> None:
     """ddapm-test-agent decodes the payloads with OpenTelemetry's own protobuf classes."""
-    httpx.get(f"{otlp_receiver}/test/session/clear").raise_for_status()
+    httpx.get(f"{otlp_receiver}/test/session/clear", timeout=60).raise_for_status()
     run_app(OTEL_TRACES_EXPORTER="otlp", OTEL_EXPORTER_OTLP_ENDPOINT=otlp_receiver)
-    payloads: list[dict[str, Any]] = httpx.get(f"{otlp_receiver}/test/session/traces").json()
+    payloads: list[dict[str, Any]] = httpx.get(f"{otlp_receiver}/test/session/traces", timeout=60).json()
     spans = {
         _attribute(span, "operation.name"): (span, resource)
         for payload in payloads

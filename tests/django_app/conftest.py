@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from django_site import Null, hide, set_up, show
 
-from streaming_dd import catalog, notices, recorder
-from streaming_dd.metrics import Counter
+from streaming_dd import catalog, recorder
+from streaming_dd.output import notices
+from streaming_dd.output.metrics import Counter
 
 
 def pytest_configure() -> None:

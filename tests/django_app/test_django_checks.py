@@ -19,7 +19,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 import streaming_dd as dd
 from streaming_dd import recorder
 from streaming_dd.django import checks
-from streaming_dd.django.doubled_lines import doubled
+from streaming_dd.django.checks.doubled_lines import doubled
 
 GOOD: dict[str, Any] = {
     "DD_SERVICE": "shop",
@@ -203,6 +203,7 @@ def test_doubled_lines_are_a_warning() -> None:
     """W009 names the logger and both handlers."""
     logging = {
         "version": 1,
+        "disable_existing_loggers": False,
         "handlers": {"console": CONSOLE},
         "root": {"handlers": ["console"]},
         "loggers": {"shop": {"handlers": ["console"]}},
@@ -289,7 +290,7 @@ def test_ids_are_documented() -> None:
     import re
 
     root = Path(__file__).parents[2]
-    source = (root / "streaming_dd" / "django" / "checks.py").read_text()
+    source = "".join(path.read_text() for path in (root / "streaming_dd" / "django" / "checks").glob("*.py"))
     used = set(re.findall(r"[EW]0\d\d", source))
     documented = set(re.findall(r"`streaming_dd\.([EW]0\d\d)`", (root / "docs" / "django.md").read_text()))
     assert documented == used

@@ -11,9 +11,10 @@ import pytest
 from django.core.management import call_command
 from django.test import modify_settings, override_settings
 
-from streaming_dd import recorder, tracing
+from streaming_dd import recorder
 from streaming_dd.django import hooks
 from streaming_dd.local_agent import LocalAgent
+from streaming_dd.output import tracing
 
 
 @pytest.fixture(autouse=True)

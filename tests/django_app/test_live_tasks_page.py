@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +20,8 @@ from django_site_urls import urlpatterns as site_urls
 
 from streaming_dd import recorder
 from streaming_dd.django import hooks, live_tasks
+from streaming_dd.endpoints.live_tasks import LiveTasks
+from streaming_dd.endpoints.workers import Workers
 
 PAGE = "/admin/live-tasks/"
 urlpatterns = [path("admin/live-tasks/", include("streaming_dd.django.urls")), *site_urls]
@@ -71,15 +75,17 @@ def test_it_shows_what_runs_here(client: Client) -> None:
     page = client.get(PAGE)
     text = page.content.decode()
     assert page.status_code == 200
-    assert "3 tasks in worker 7." in text
+    assert "3 tasks in all workers." in text
     assert text.index("reports.export") < text.index("reports.digest") < text.index("shop.Order")
     assert "&lt;b&gt;17&lt;/b&gt;" in text
+    assert "None" not in text  # whose clients nobody can know: blank
     assert "2 min 5 s" in text
     assert text.count("queued") == 2
     assert "running" in text
     assert "0 s ago" in text
     assert "no-store" in page["Cache-Control"]
-    assert '<meta http-equiv="refresh" content="5">' in text
+    assert f'<meta http-equiv="refresh" content="5;url={PAGE}">' in text
+    assert text.count("<td>7</td>") == 3
 
 
 def test_it_is_read_only(client: Client) -> None:
@@ -97,14 +103,14 @@ def test_it_is_bounded(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(10):
         recorder.get().tasks.submit("reports", "export", number)
     text = client.get(PAGE).content.decode()
-    assert "10 tasks in worker 7, the 3 oldest shown." in text
+    assert "10 tasks in all workers, the 3 oldest shown." in text
     assert text.count("<td>queued</td>") == 3
 
 
 def test_with_nothing_to_show(client: Client) -> None:
     """No task is said in words."""
     log_in(client, is_staff=True)
-    assert "No task runs here now." in client.get(PAGE).content.decode()
+    assert "No task runs now." in client.get(PAGE).content.decode()
 
 
 def test_while_tasks_come_and_go(client: Client) -> None:
@@ -115,10 +121,10 @@ def test_while_tasks_come_and_go(client: Client) -> None:
 
     def look() -> None:
         while len(looks) < 300 and time.monotonic() < deadline:
-            total, rows = live_tasks.collect()
-            assert len(rows) == min(total, live_tasks.LIMIT)
-            if total:
-                looks.append(total)
+            found = recorder.get().part(LiveTasks).oldest(live_tasks.LIMIT)
+            assert len(found["tasks"]) == min(found["total"], live_tasks.LIMIT)
+            if found["total"]:
+                looks.append(found["total"])
 
     async def busy(reader: Future[None]) -> None:
         while not reader.done():
@@ -134,6 +140,134 @@ def test_while_tasks_come_and_go(client: Client) -> None:
         asyncio.run(many(reader))
         reader.result(0)
     assert len(looks) == 300
+
+
+# --- cancelling -----------------------------------------------------------------------------------------------
+
+
+class Instance:
+    pk = 17
+
+
+class Coordinator:
+    """One that knows cancelling, and says what it was asked."""
+
+    def __init__(self, answer: Any = True) -> None:
+        self._task_instances = {"reports:Export:17": Instance()}
+        self.asked: list[tuple[Any, ...]] = []
+        self.answer = answer
+
+    async def cancel_task(self, app: str, model: str, task_id: Any) -> Any:
+        self.asked.append((app, model, task_id))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """The loop of a server, in a thread of its own."""
+    found = asyncio.new_event_loop()
+    thread = threading.Thread(target=found.run_forever)
+    thread.start()
+    yield found
+
+    async def end() -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    asyncio.run_coroutine_threadsafe(end(), found).result(20)
+    found.call_soon_threadsafe(found.stop)
+    thread.join()
+    found.close()
+
+
+def running(coordinator: Coordinator, loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
+    """Start the coordinator's task, and return its row."""
+    seen = recorder.get()
+    seen.part(Workers).coordinator = coordinator
+    run = seen.tasks.submit("reports", "Export", 17, coordinator._task_instances["reports:Export:17"])
+
+    begun = threading.Event()
+
+    async def go_on() -> None:
+        run.begin_detached()
+        begun.set()
+        await asyncio.sleep(3600)
+
+    asyncio.run_coroutine_threadsafe(go_on(), loop)
+    assert begun.wait(20)
+    row: dict[str, Any] = seen.part(LiveTasks).oldest(5)["tasks"][0]
+    return row
+
+
+def form(row: dict[str, Any]) -> dict[str, str]:
+    return {"worker": row["worker"], "key": row["key"]}
+
+
+@pytest.mark.parametrize("rights", [None, {}, {"is_staff": True}, {"is_superuser": True}])
+def test_who_may_not_cancel(client: Client, rights: Any, loop: asyncio.AbstractEventLoop) -> None:
+    """Strangers, ordinary users, staff without the permission and superusers who are no staff cancel nothing."""
+    coordinator = Coordinator()
+    row = running(coordinator, loop)
+    if rights is not None:
+        log_in(client, **rights)
+    assert client.post(f"{PAGE}cancel/", form(row)).status_code in (302, 403)
+    assert b"<form method" not in client.get(PAGE).content.partition(b"content-main")[2]
+    assert coordinator.asked == []
+
+
+@pytest.mark.slow
+def test_a_forged_request_cancels_nothing(client: Client, loop: asyncio.AbstractEventLoop) -> None:
+    """Without the token of the page a request of another site is refused; so is one that only reads."""
+    coordinator = Coordinator()
+    row = running(coordinator, loop)
+    strict = Client(enforce_csrf_checks=True)
+    log_in(strict, is_staff=True, is_superuser=True)
+    assert strict.post(f"{PAGE}cancel/", form(row)).status_code == 403
+    assert strict.get(f"{PAGE}cancel/", form(row)).status_code == 405
+    assert coordinator.asked == []
+    token = re.search(r'csrfmiddlewaretoken" value="(\w+)"', strict.get(PAGE).content.decode())
+    assert token is not None
+    answer = strict.post(f"{PAGE}cancel/", {**form(row), "csrfmiddlewaretoken": token[1]})
+    assert answer["Location"] == f"{PAGE}?said=cancelled"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [(True, "cancelled"), (None, "cancelled"), (False, "refused"), (ValueError("no"), "failed")],
+)
+def test_cancelling_is_the_coordinators(
+    client: Client, loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture, answer: Any, said: str
+) -> None:
+    """The coordinator is asked by its own names, on its loop; the log says who asked, and what came of it."""
+    coordinator = Coordinator(answer)
+    row = running(coordinator, loop)
+    log_in(client, is_staff=True, is_superuser=True)
+    assert client.post(f"{PAGE}cancel/", form(row))["Location"] == f"{PAGE}?said={said}"
+    assert coordinator.asked == [("reports", "Export", 17)]
+    assert f"asked for by user-['is_staff', 'is_superuser']: {said}" in caplog.text
+    assert client.get(f"{PAGE}?said={said}").content.decode().count('role="status"') == 1
+    assert 'role="status"' not in client.get(f"{PAGE}?said=<b>").content.decode()
+
+
+def test_what_cannot_be_cancelled(client: Client, loop: asyncio.AbstractEventLoop) -> None:
+    """A task that has ended, one of another kind, and one of a worker that is not there."""
+    row = running(Coordinator(), loop)
+    other = recorder.get().tasks.submit("shop", "Order", 5)
+    log_in(client, is_staff=True, is_superuser=True)
+    rows = {found["id"]: found for found in recorder.get().part(LiveTasks).oldest(5)["tasks"]}
+    assert (rows["17"]["cancellable"], rows["5"]["cancellable"]) == (True, False)
+    for asked, said in (
+        (form(rows["5"]), "impossible"),
+        ({**form(row), "key": "reports.Export:17:0.0"}, "ended"),
+        ({**form(row), "worker": "8"}, "silent"),
+        ({}, "silent"),
+    ):
+        assert client.post(f"{PAGE}cancel/", asked)["Location"] == f"{PAGE}?said={said}"
+    other.finish("completed")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from streaming_dd import health, notices, recorder
+from streaming_dd import recorder
+from streaming_dd.endpoints import health
+from streaming_dd.output import notices
 
 TOKEN = "operator-token"
 Get = Callable[..., httpx.Response]
@@ -59,6 +61,7 @@ def configure(sender: Nowhere) -> Iterator[Callable[..., recorder.Recorder]]:
     """Configure the process for a test; arguments are settings."""
 
     def make(**settings: Any) -> recorder.Recorder:
+        recorder.reset()
         return recorder.configure(sender=sender, **{**QUIET, **settings})
 
     yield make

@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 HERE = Path(__file__).parent
 
 
+@pytest.mark.process
 def test_a_django_site(tmp_path: Path) -> None:
     """Active staff users of the session are let in and nobody else; the database is ok; an own URL is kept."""
     command = [sys.executable, "-W", "error", str(HERE / "django_staff_site.py"), str(tmp_path)]

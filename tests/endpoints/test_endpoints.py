@@ -13,14 +13,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route
 
 import streaming_dd as dd
 from streaming_dd import ConfigError, recorder
 from streaming_dd.endpoints import Endpoints
 from streaming_dd.endpoints.access import has_token
 from streaming_dd.endpoints.answers import encode
-from streaming_dd.metrics import Counter
+from streaming_dd.output.metrics import Counter
 
 Get = Callable[..., httpx.Response]
 Configure = Callable[..., recorder.Recorder]
@@ -89,6 +90,49 @@ def test_health_is_answered_also_with_everything_else_off(site: Any, get: Get, c
     """Whoever switches the telemetry off must not have an orchestrator kill the application."""
     configure(enabled=False)
     assert get(Endpoints(site), "/health/ready").json()["status"] == "healthy"
+
+
+@pytest.mark.parametrize("path", ["/stats", "/stats/profile", "/metrics"])
+def test_with_everything_off_only_health_is_ours(path: str, get: Get, configure: Configure) -> None:
+    """What nothing is recorded for is the application's own answer, and its 404 where it has none."""
+
+    async def own(request: Any) -> PlainTextResponse:
+        return PlainTextResponse("its own")
+
+    configure(enabled=False, stats_token="t0ken", endpoints_replace=["stats", "metrics"])
+    assert get(Endpoints(Starlette(routes=[Route(path, own)])), path).text == "its own"
+    assert get(Endpoints(Starlette()), path).status_code == 404
+    assert get(Endpoints(), path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/stats", 200), ("/metrics", 200), ("/mine", 204), ("/health", 204)]
+)
+def test_headers_that_can_be_read_once(path: str, status: int, configure: Configure) -> None:
+    """A server may give them as an iterator: ours are read for the token, and an application reads them all the same."""
+    configure(stats_token="t0ken", prometheus_token="t0ken")
+    sent: list[Any] = []
+
+    async def own(scope: Any, receive: Any, send: Any) -> None:
+        found = (
+            scope["path"] in ("/mine", "/health") and (b"authorization", b"Bearer t0ken") in scope["headers"]
+        )
+        await send({"type": "http.response.start", "status": 204 if found else 404, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = iter([(b"host", b"test"), (b"authorization", b"Bearer t0ken")])
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http",
+        "path": path, "raw_path": path.encode(), "query_string": b"", "headers": headers, "client": None, "server": None,
+    }  # fmt: skip
+    asyncio.run(Endpoints(own)(scope, receive, send))
+    assert sent[0]["status"] == status
 
 
 @pytest.mark.parametrize("prefix", ["internal", "/a b", "/a//b", "/{x}", "/a?b"])
@@ -219,13 +263,14 @@ def test_a_fault_of_ours_is_unhealthy_and_said(
     def fail(*_: Any) -> None:
         raise RuntimeError("inner workings")
 
-    monkeypatch.setattr("streaming_dd.health.runs.Health.report", fail)
+    monkeypatch.setattr("streaming_dd.endpoints.health.runs.Health.report", fail)
     response = get(app, "/health")
     assert response.status_code == 503
     assert response.json() == {"status": "unhealthy", "error": "RuntimeError"}
     assert "inner workings" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_storm_of_probes_is_one_run(site: Any, configure: Configure) -> None:
     """A thousand probes at once cost one run of the checks."""
     configure(health_cache=30)
@@ -267,6 +312,7 @@ HEADERS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=st.sampled_from(PATHS), headers=HEADERS, query=st.binary(max_size=100))
 def test_hostile_requests_get_ordinary_answers(
@@ -499,3 +545,14 @@ def test_their_requests_are_not_in_the_access_log(
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     urls = [line["http.url"] for line in lines if line["logger.name"] == "streaming_dd.access"]
     assert urls == ["/"]
+
+
+def test_two_applications_of_one_process_keep_their_own_tokens(configure: Configure, get: Get) -> None:
+    """A token given to one wrapped application opens its doors alone, also once another one was wrapped."""
+    quiet = {"logs_enabled": False, "tracing_enabled": False, "metrics_enabled": False}
+    configure()
+    first = dd.instrument(Starlette(), stats_token="first-token", **quiet)
+    second = dd.instrument(Starlette(), stats_token="second-token", **quiet)
+    for app, own, other in ((first, "first-token", "second-token"), (second, "second-token", "first-token")):
+        assert get(app, "/stats", headers={"Authorization": f"Bearer {own}"}).status_code == 200
+        assert get(app, "/stats", headers={"Authorization": f"Bearer {other}"}).status_code != 200

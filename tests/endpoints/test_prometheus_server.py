@@ -119,14 +119,16 @@ def test_prometheus_answers_about_tasks(site: str, query: Callable[[str], dict[s
     started = "sum by (app, model) (streaming_tasks_started_total)"
     kind = json.dumps({"app": "reports", "model": "Export"}, sort_keys=True)
     until(lambda: query(started), lambda found: found == {kind: 10.0})
+    completed = "sum(streaming_tasks_completed_total)"  # a scrape may have come before the last one's end
+    until(lambda: query(completed), lambda found: found == {"{}": 7.0})
+    until(lambda: query("sum(streaming_active_tasks)"), lambda found: found == {"{}": 0.0})
     failed = query('sum by (error_type) (streaming_tasks_failed_total{error_type!="none"})')
     assert failed == {json.dumps({"error_type": "ValueError"}): 3.0}
-    assert query("sum(streaming_tasks_completed_total)") == {"{}": 7.0}
-    assert query("sum(streaming_active_tasks)") == {"{}": 0.0}
     half = "histogram_quantile(0.5, sum by (le) (streaming_task_duration_seconds_bucket))"
     (duration,) = until(lambda: query(half), lambda found: bool(found)).values()
     assert 0.05 < duration < 5
-    assert query("sum(streaming_task_duration_seconds_count)") == {"{}": 10.0}
+    count = "sum(streaming_task_duration_seconds_count)"
+    until(lambda: query(count), lambda found: found == {"{}": 10.0})
     (ratio,) = query("sum(streaming_tasks_failed_total) / sum(streaming_tasks_started_total)").values()
     assert ratio == pytest.approx(0.3)
 

@@ -10,13 +10,15 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from prometheus_client.exposition import generate_latest as encode_text
+from prometheus_client.openmetrics.exposition import generate_latest as encode_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from streaming_dd import ConfigError, Metric, catalog, recorder, timers
 from streaming_dd.endpoints import Endpoints
 from streaming_dd.endpoints.prometheus import OPENMETRICS, TEXT, Exposition, family_name
-from streaming_dd.metrics import TIMINGS_LIMIT
+from streaming_dd.output.metrics import TIMINGS_LIMIT
 
 Get = Callable[..., httpx.Response]
 Configure = Callable[..., recorder.Recorder]
@@ -120,6 +122,7 @@ def test_the_prefix_of_the_metrics_is_theirs_here_too(configure: Configure) -> N
 VALUES = st.lists(st.floats(min_value=0, max_value=1e7), min_size=1, max_size=60)
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=st.lists(VALUES, max_size=4))
 def test_buckets_hold_what_was_recorded(batches: list[list[float]], configure: Configure) -> None:
@@ -144,6 +147,7 @@ def test_buckets_hold_what_was_recorded(batches: list[list[float]], configure: C
         )
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=st.lists(st.text(max_size=30), min_size=1, max_size=8), help_text=st.text(max_size=60))
 def test_hostile_tag_values_and_help_are_escaped(
@@ -157,6 +161,30 @@ def test_hostile_tag_values_and_help_are_escaped(
     for openmetrics in (False, True):
         found = named(scrape(seen, openmetrics=openmetrics), "reports_rows_total")
         assert sum(found.values()) == len(values)
+
+
+@pytest.mark.parametrize("openmetrics", [False, True])
+def test_it_is_what_prometheus_client_writes(openmetrics: bool, configure: Configure) -> None:
+    """Lines are kept, numbers are put into them: read and written again by prometheus-client it is the same text."""
+    seen = configure()
+    exposition = seen.part(Exposition)
+    rows = Metric("reports.rows", "count", tags=("kind",), help="Rows.")
+    size = Metric("reports.size", "histogram", "byte", ("kind",), help="Size.")
+    for number in range(2):
+        for kind in ('a"b', "c\\d", "e f } g", "n\nl", "\u2028", ""):
+            timers.increment(rows, 1234567.5, kind=kind)
+            timers.record(size, 2000.0 * number, kind=kind)
+        timers.record(Metric("reports.render", "timer"), 700.25)
+        timers.gauge(Metric("reports.level", "gauge"), -0.1)
+        text = exposition.render(openmetrics=openmetrics).decode()
+
+        class Again:
+            def collect(self, text: str = text) -> list[Any]:
+                return list((parse_openmetrics if openmetrics else parse_text)(text))
+
+        encode: Any = encode_openmetrics if openmetrics else encode_text
+        again = encode(Again()).decode()
+        assert sorted(text.split("\n")) == sorted(again.split("\n"))
 
 
 def test_own_bounds(configure: Configure) -> None:
@@ -225,7 +253,7 @@ def test_the_worker_is_a_label_if_asked(configure: Configure) -> None:
 def test_several_workers_on_a_port_are_mentioned(configure: Configure, caplog: Any) -> None:
     """A worker that is not the first of its host says once what to do if they share a port."""
     caplog.set_level("INFO", "streaming_dd")
-    seen = configure(worker=None)
+    seen = configure(worker=None, service="reports")
     for slot in ("0", "1", "1"):
         seen.metrics.set_worker(slot)
         seen.part(Exposition).render()

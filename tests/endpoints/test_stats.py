@@ -105,7 +105,7 @@ def test_the_numbers_of_a_coordinator(coordinator: Coordinator, configure: Confi
         "stale_entries": 3,
     }
     assert found["tasks_by_status"] == {
-        "reports.Export": {"running": 2, "done": 1, "failed": 1, "cancelled": 1}
+        "reports.Export": {"running": 2, "done": 1, "failed": 1, "cancelled": 1, "lost": 0}
     }
     assert found["client_connections"] == {"reports.Export": 2}
     assert found["peaks"]["tasks"] == {"reports.Export": 5}
@@ -122,6 +122,19 @@ def test_the_running_tasks(coordinator: Coordinator, configure: Configure) -> No
     assert {"app": "reports", "model": "Export", "state": "running"}.items() <= task.items()
     assert 0 <= task["last_event_seconds_ago"] <= task["age_seconds"] < 60
     assert "process" in "".join(task["awaits"])
+
+
+def test_the_clients_of_a_run_that_no_stream_can_name_are_unknown(configure: Configure) -> None:
+    """Null, not 0: `@timers.task` has no object that a stream could watch."""
+    seen = configure()
+    found: list[Any] = []
+
+    @timers.task("reports.export")
+    async def export() -> None:
+        found.append(seen.part(Stats).collect(None)["running"])
+
+    asyncio.run(export())
+    assert [task["clients"] for task in found[0]["tasks"]] == [None]
 
 
 def test_rates_and_durations(configure: Configure) -> None:
@@ -159,7 +172,7 @@ def test_the_window_of_the_rate_moves_on(configure: Configure) -> None:
 def test_a_kind_is_named_without_separators(configure: Configure) -> None:
     """Names that come from URLs cannot forge keys."""
     state = CoordinatorState(SimpleNamespace(_tasks={"a b\n:c|d:1": object(), "short": 1, 7: 2}))
-    assert set(state.running()) <= {"a_b.c_d", "builtins.NoneType"}
+    assert set(state.running()) <= {"a_b.c_d", "unknown.unknown"}
 
 
 def test_a_coordinator_that_is_not_instrumented(configure: Configure, get: Get) -> None:
@@ -194,6 +207,7 @@ def test_open_sockets_win_over_what_instances_hold(configure: Configure) -> None
 # --- a coordinator that changes, or is broken -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_coordinator_that_changes_while_it_is_read(configure: Configure, get: Get) -> None:
     """While another thread starts and forgets tasks as fast as it can, every answer is whole."""
     configure(stats_token="t")
@@ -315,3 +329,48 @@ def test_no_secret_is_in_it(configure: Configure, get: Get) -> None:
     text = get(Endpoints(), "/stats", headers={"authorization": "Bearer t0ken"}).text
     assert not any(secret in text for secret in ("t0ken", "hunter2", "scr4per"))
     assert dd.__version__
+
+
+SECRET = "ghp_" + "Zz09" * 9
+
+
+@pytest.mark.slow
+def test_no_secret_leaves_by_any_answer(configure: Configure, get: Get) -> None:
+    """A well-known token is masked wherever it stands: in ids, tags, status, names of threads, added sections."""
+    seen = configure(stats_token="right", siblings="off")
+    seen.stats_sections["shop"] = lambda: {
+        "last_error": f"refused: {SECRET}",
+        SECRET: [SECRET, {"deep": SECRET}],
+    }
+    inside, leave = threading.Event(), threading.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError("it is asked for nothing")
+
+    @timers.task("reports.export", id="token_like")
+    async def export(token_like: str) -> None:
+        task = timers.current_task()
+        task.tag("given", SECRET)
+        task.status(f"with {SECRET}")
+        inside.set()
+        await asyncio.to_thread(leave.wait, 60)
+
+    thread = threading.Thread(target=lambda: asyncio.run(export(SECRET)), name=f"worker {SECRET}")
+    thread.start()
+    assert inside.wait(60)
+    try:
+        headers = {"Authorization": "Bearer right"}
+        for path in (
+            "/stats",
+            "/stats/profile?seconds=0.2",
+            "/stats/profile?seconds=0.2&format=html",
+            "/health",
+        ):
+            answer = get(Endpoints(app), path, headers=headers)
+            assert answer.status_code in (200, 503), path
+            assert SECRET not in answer.text, path
+        assert "reports" in get(Endpoints(app), "/stats", headers=headers).text
+        assert "worker ***" in get(Endpoints(app), "/stats/profile?seconds=0.2", headers=headers).text
+    finally:
+        leave.set()
+        thread.join()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from example_site import DEADLINE, ROOT, wait_until
 
 from examples.demo.ports import Ports, PortTaken, holder
+from examples.demo.servers import Servers
 
 pytestmark = pytest.mark.process
 
@@ -60,6 +63,44 @@ def test_a_bounded_run_ends_well_when_everything_arrived(offset: int) -> None:
     assert run.returncode == 0, run.stdout + run.stderr
     assert "Everything arrived that should." in run.stdout
     assert "\x1b" not in run.stdout
+
+
+_WORKER = """
+import signal, socket, sys, time
+def end(*_):
+    time.sleep(0.5)  # what the server waits for
+    socket.create_connection(("127.0.0.1", int(sys.argv[1])), 10).close()
+    raise SystemExit(0)
+signal.signal(signal.SIGTERM, end)
+print("ready", flush=True)
+while True: signal.pause()
+"""
+_PRICES = """
+import socket
+listening = socket.create_server(("127.0.0.1", 0))
+print(listening.getsockname()[1], flush=True)
+while True: listening.accept()
+"""
+
+
+def test_the_price_service_ends_after_the_workers_whose_tasks_ask_it(tmp_path: Path) -> None:
+    """So the last screen of a demo has no failures of its own end."""
+
+    async def run() -> tuple[dict[str, int], dict[str, int]]:
+        async def start(*words: str) -> tuple[asyncio.subprocess.Process, str]:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", *words, stdout=subprocess.PIPE
+            )
+            assert process.stdout is not None
+            return process, (await process.stdout.readline()).decode().strip()
+
+        prices, port = await start(_PRICES)
+        worker, _ = await start(_WORKER, port)
+        servers = Servers(Ports(), tmp_path)
+        servers._running = {"prices": prices, "web": worker}
+        return await servers.stop(), await servers.stop()
+
+    assert asyncio.run(run()) == ({"web": 0, "prices": -signal.SIGTERM}, {})
 
 
 @pytest.mark.parametrize(

@@ -206,7 +206,7 @@ def test_a_gauge_that_stays_up_after_the_end_is_wrong(agent: LocalAgent) -> None
     assert expected.wrong_after_exit(agent) == [
         f"{PREFIX}.clients.active is 1 after every server has stopped, not 0",
         "2 tasks were started, but 1 ended",
-        "1 streams were opened, but 0 closed",
+        "1 stream was opened, but 0 closed",
     ]
 
 

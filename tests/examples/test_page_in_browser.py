@@ -14,6 +14,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.process]
 
 CHROMIUM = "/usr/bin/chromium"
 WAIT = 30_000
+expect.set_options(timeout=WAIT)
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from example_site import PRICES, UVICORN, Site, environment, listening_socket, server, wait_until
+from free_ports import free_port
 from websockets.sync.client import connect
 
 pytestmark = pytest.mark.process
@@ -161,9 +162,7 @@ def test_a_row_of_a_dead_worker_is_taken_over(site: Site) -> None:
 
 def test_a_task_fails_when_the_service_it_calls_is_not_there(database: Path, tmp_path: Path) -> None:
     """Without the price service PriceCheck fails with the connection's error, and /price answers 502."""
-    nobody = listening_socket()
-    address = f"http://127.0.0.1:{nobody.getsockname()[1]}"
-    nobody.close()
+    address = f"http://127.0.0.1:{free_port()}"
     with server(UVICORN, listening_socket(), environment(database, address), tmp_path / "log") as url:
         lonely = Site(url, database)
         (event,) = lonely.stream("PriceCheck", lonely.create("PriceCheck"))
@@ -199,7 +198,7 @@ def test_stopping_the_server_cancels_its_tasks(database: Path, prices: str, tmp_
 def test_the_price_service_is_busy_now_and_then(tmp_path: Path) -> None:
     """One answer in ten is 503; the others give the same price each time."""
     with server(PRICES, listening_socket(), environment(tmp_path / "none", ""), tmp_path / "log") as url:
-        answers = [httpx.get(f"{url}/price/chair", trust_env=False) for _ in range(20)]
+        answers = [httpx.get(f"{url}/price/chair", trust_env=False, timeout=60) for _ in range(20)]
     assert [answer.status_code for answer in answers].count(503) == 2
     assert len({answer.text for answer in answers if answer.status_code == 200}) == 1
 

@@ -72,7 +72,7 @@ def endless_streams(sites: list[Site]) -> Iterator[None]:
     [
         ([*UVICORN, "--loop", "uvloop"], 1),
         ([*UVICORN, "--loop", "asyncio"], 1),
-        ([*UVICORN, "--workers", "2"], 2),
+        ([*UVICORN, "--workers", "2", "--timeout-worker-healthcheck", "120"], 2),
         (GUNICORN, 2),
     ],
     ids=["uvloop", "asyncio", "uvicorn-2", "gunicorn-2"],

@@ -10,8 +10,11 @@ from example_site import GUNICORN, UVICORN, Site, environment, listening_socket,
 
 pytestmark = pytest.mark.process
 
+#: uvicorn kills a worker that does not answer within 5 s: on a busy machine any.
+WORKERS = ["--workers", "2", "--timeout-worker-healthcheck", "120"]
 
-@pytest.mark.parametrize("command", [[*UVICORN, "--workers", "2"], GUNICORN], ids=["uvicorn", "gunicorn"])
+
+@pytest.mark.parametrize("command", [[*UVICORN, *WORKERS], GUNICORN], ids=["uvicorn", "gunicorn"])
 def test_a_task_runs_once_whichever_workers_its_clients_reach(
     command: list[str], database: Path, prices: str, tmp_path: Path
 ) -> None:

@@ -12,8 +12,8 @@ import pytest
 from local_agent_helpers import Clock
 
 from streaming_dd.local_agent import LocalAgent
-from streaming_dd.local_agent.aggregate import Aggregator
-from streaming_dd.local_agent.store import Store
+from streaming_dd.local_agent.store.aggregate import Aggregator
+from streaming_dd.local_agent.store.series import Store
 
 
 @pytest.fixture

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 
 import httpx
 import msgspec
 import pytest
 from local_agent_helpers import START, Clock
+from starlette.routing import Route
 
 from streaming_dd.local_agent import LocalAgent
-from streaming_dd.local_agent.guard import MAX_BODY
+from streaming_dd.local_agent.holdings import Holdings
+from streaming_dd.local_agent.page_server.answers import Lately
+from streaming_dd.local_agent.page_server.api import make_app
+from streaming_dd.local_agent.page_server.guard import MAX_BODY
+from streaming_dd.local_agent.settings import Settings
 
 TRACE = f"6b0485c200000000{2**64 - 1:016x}"
 SPAN = str(2**64 - 2)
@@ -42,17 +48,19 @@ def agent(run_agent, clock: Clock) -> LocalAgent:
     }  # fmt: skip
     child = {**span, "span_id": 5, "parent_id": 2**64 - 2, "name": "step", "metrics": {}, "error": 0}
     httpx.put(
-        f"http://127.0.0.1:{agent.trace_port}/v0.4/traces", content=msgspec.msgpack.encode([[span, child]])
+        f"http://127.0.0.1:{agent.trace_port}/v0.4/traces",
+        content=msgspec.msgpack.encode([[span, child]]),
+        timeout=60,
     )
     agent.wait_for(lambda received: received.service_checks and len(received.logs) == 2)
     clock.now += 10
-    agent._on_loop(agent.tick)
+    agent._on_loop(agent.holdings.tick)
     return agent
 
 
 @pytest.fixture
 def client(agent: LocalAgent) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=f"http://127.0.0.1:{agent.page_port}/api") as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{agent.page_port}/api", timeout=60) as client:
         yield client
 
 
@@ -164,6 +172,9 @@ def test_tasks_events_and_checks(client) -> None:
         ("/logs?query=@a:>b", 400, "number"),
         ("/logs?query=" + "a" * 3000, 400, "2000"),
         ("/logs/999", 404, "not kept"),
+        ("/logs/9223372036854775808", 400, "id of a log"),
+        ("/logs/" + "9" * 5000, 400, "id of a log"),
+        ("/logs/x", 400, "id of a log"),
         ("/logs/facets?keys=@a'b", 200, "facets"),
         ("/traces/xyz", 400, "hexadecimal"),
         ("/traces/" + "a" * 32, 404, "not finished yet"),
@@ -180,7 +191,7 @@ def test_bad_requests_are_explained(client, path: str, status: int, words: str) 
 
 def test_a_slow_search_is_answered(client, agent, monkeypatch) -> None:
     """A search that takes too long is stopped with 503 and advice."""
-    monkeypatch.setattr("streaming_dd.local_agent.records.MAX_SECONDS", -1.0)
+    monkeypatch.setattr("streaming_dd.local_agent.store.records.MAX_SECONDS", -1.0)
     with socket.create_connection(("127.0.0.1", agent.logs_port)) as sock:
         sock.sendall(b"word\n" * 20_000)
     agent.wait_for(lambda received: len(received.logs) >= 20_000)
@@ -195,7 +206,7 @@ def test_live_stream_begins_with_the_last_state_and_follows(client, agent, clock
         lines = answer.iter_lines()
         assert _next(lines, "tick") == (str(START), {"bucket": START})
         clock.now += 10
-        agent._on_loop(agent.tick)
+        agent._on_loop(agent.holdings.tick)
         assert _next(lines, "tick") == (str(START + 10), {"bucket": START + 10})
         agent.stop()
         assert list(lines) is not None
@@ -214,7 +225,7 @@ def _next(lines: Iterator[str], event: str) -> tuple[str, dict[str, object]]:
 def test_only_local_hosts_and_no_other_origins(agent) -> None:
     """DNS rebinding and cross-site requests are refused; nothing is ever allowed by CORS."""
     address = f"http://127.0.0.1:{agent.page_port}"
-    with httpx.Client(base_url=address) as client:
+    with httpx.Client(base_url=address, timeout=60) as client:
         for host in ("evil.example", "evil.example:8181", "127.0.0.1.evil.example", ""):
             answer = client.get("/api/overview", headers={"host": host})
             assert answer.status_code == 400, host
@@ -230,7 +241,7 @@ def test_only_local_hosts_and_no_other_origins(agent) -> None:
 
 def test_security_headers_are_on_every_answer(agent) -> None:
     """Pages, JSON, errors and refusals carry the content security policy."""
-    with httpx.Client(base_url=f"http://127.0.0.1:{agent.page_port}") as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{agent.page_port}", timeout=60) as client:
         for path, host in (
             ("/", "localhost"),
             ("/api/overview", "localhost"),
@@ -256,6 +267,98 @@ def test_large_bodies_are_refused(run_agent) -> None:
     agent.routes.append(Route("/api/echo", echo, methods=["POST"]))
     with agent.running():
         url, json_type = f"http://127.0.0.1:{agent.page_port}/api/echo", {"content-type": "application/json"}
-        assert httpx.post(url, content=b"x" * 10, headers=json_type).text == "10"
-        answer = httpx.post(url, content=b"x" * (MAX_BODY + 1), headers=json_type)
+        assert httpx.post(url, content=b"x" * 10, headers=json_type, timeout=60).text == "10"
+        answer = httpx.post(url, content=b"x" * (MAX_BODY + 1), headers=json_type, timeout=60)
         assert (answer.status_code, "larger" in answer.text) == (413, True)
+
+
+def test_deep_json_is_a_bad_request(client) -> None:
+    """A body nested beyond what is decoded is 400, as any other that is no JSON."""
+    deep = b'{"requests":' + b"[" * 20_000 + b"]" * 20_000 + b"}"
+    answer = client.post("/query", content=deep, headers={"content-type": "application/json"})
+    assert (answer.status_code, "no JSON" in answer.json()["error"]) == (400, True)
+
+
+def test_openers_of_live_are_counted_one_by_one(run_agent) -> None:
+    """Of 60 that open the stream at the same moment 50 get it, and whoever leaves makes room again."""
+    agent = run_agent(page_port=0)
+    request = b"GET /api/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    pages = [socket.create_connection(("127.0.0.1", agent.page_port)) for _ in range(60)]
+    try:
+        for page in pages:
+            page.sendall(request)
+        for page in pages:
+            page.settimeout(20)
+        statuses = [int(page.recv(4096).split()[1]) for page in pages]
+        assert (statuses.count(200), statuses.count(503)) == (50, 10)
+    finally:
+        for page in pages:
+            page.close()
+    with httpx.Client(base_url=agent.page_url, timeout=20) as client:
+        for _ in range(200):
+            if client.get("/api/health").json()["live"]["readers"] == 0:
+                break
+        with client.stream("GET", "/api/live") as answer:
+            assert answer.status_code == 200
+
+
+def test_a_wrong_method_is_told_from_a_wrong_path(client: httpx.Client) -> None:
+    """Every path of the API answers a method that it does not take with 405 and those that it takes in `Allow`."""
+    app = make_app(Holdings(Settings()))
+    paths = {
+        route.path.replace("{trace_id}", "1").replace("{id}", "1").replace("{name}", "x"): route.methods
+        for route in app.routes
+        if isinstance(route, Route) and route.path.startswith("/api/") and "{rest" not in route.path
+    }
+    assert len(paths) > 25
+    for path, methods in paths.items():
+        wrong = "GET" if "POST" in methods else "POST"
+        answer = client.request(wrong, path.removeprefix("/api"), json={})
+        allow = ", ".join(sorted(methods))
+        assert (answer.status_code, answer.headers["allow"]) == (405, allow), path
+        assert answer.json() == {"error": f"{path} takes {allow}, no {wrong}"}
+    for method in ("GET", "POST", "DELETE"):
+        assert client.request(method, "/nothing", json={}).json() == {"error": "there is no /api/nothing"}
+
+
+def test_answers_that_took_long_are_given_again(clock: Clock) -> None:
+    """One that took a second is good for five, one of a tenth for one; what was quick is made anew, and few are kept."""
+    lately, made = Lately(clock, cost=clock), []
+
+    def take(seconds: float) -> int:
+        clock.now += seconds
+        made.append(seconds)
+        return len(made)
+
+    for seconds, good in ((1.0, Lately.LONGEST), (0.1, 1.0)):
+        key = f"{seconds}"
+        first = lately.answer(key, lambda seconds=seconds: take(seconds))
+        clock.now += good - 0.01
+        assert lately.answer(key, lambda: take(0)) == first
+        clock.now += 0.02
+        assert lately.answer(key, lambda: take(0)) != first
+    assert lately.answer("quick", lambda: take(0.01)) != lately.answer("quick", lambda: take(0.01))
+    for number in range(100):
+        lately.answer(number, lambda: take(1))
+    assert len(lately._kept) == Lately.MOST_ANSWERS
+
+
+def test_many_readers_of_the_errors_are_answered_by_one_grouping(client, agent, monkeypatch) -> None:
+    """Open pages ask at the same tick: what takes long is worked out once, and anew once all was cleared."""
+    asked = []
+
+    def slow(*args: object, **options: object) -> list[object]:
+        asked.append(1)
+        until = time.thread_time() + 0.5
+        while time.thread_time() < until:
+            pass
+        return []
+
+    monkeypatch.setattr("streaming_dd.local_agent.page_server.stored.grouped_errors.groups", slow)
+    for _ in range(3):
+        assert get(client, "/errors")["errors"] == []
+    assert len(asked) == 1
+    assert get(client, "/errors", query="x")["errors"] == []
+    client.post("/clear", headers={"Content-Type": "application/json"})
+    get(client, "/errors")
+    assert len(asked) == 3

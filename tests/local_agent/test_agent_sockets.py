@@ -10,6 +10,7 @@ import stat
 import struct
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -19,7 +20,7 @@ from local_agent_helpers import START
 
 from streaming_dd.errors import LocalAgentError
 from streaming_dd.local_agent import LocalAgent, Sample
-from streaming_dd.local_agent.intake import MAX_FRAME
+from streaming_dd.local_agent.intake.sockets import MAX_FRAME
 
 SAMPLE = Sample("c", "c", (1.0,))
 
@@ -62,7 +63,7 @@ def test_frame_over_the_agents_buffer_closes_the_connection(run_agent, short_pat
         sock.sendall(struct.pack("<I", 5) + b"c:1|c" + struct.pack("<I", MAX_FRAME + 1) + b"x" * 100)
         assert sock.recv(1) == b""
     assert agent.received.metrics == [SAMPLE]
-    assert agent.aggregator.intake.oversized == 1
+    assert agent.holdings.aggregator.intake.oversized == 1
 
 
 def test_a_stale_socket_file_is_replaced(run_agent, short_path: Path) -> None:
@@ -126,7 +127,7 @@ def test_a_refused_start_leaves_nothing_bound(run_agent, short_path: Path) -> No
 
 def test_agent_stops_quickly_and_forgets_its_ports(run_agent) -> None:
     """After the block its thread is gone and the same port can be used at once, connections or not."""
-    before = threading.active_count()
+    before = threading.enumerate()
     agent = LocalAgent(dogstatsd_port=0, trace_port=0, logs_port=0, page_port=0)
     with (
         agent.running(),
@@ -136,7 +137,7 @@ def test_agent_stops_quickly_and_forgets_its_ports(run_agent) -> None:
         ports = {
             name: getattr(agent, name) for name in ("dogstatsd_port", "trace_port", "logs_port", "page_port")
         }
-    assert threading.active_count() == before
+    assert [thread for thread in threading.enumerate() if thread not in before] == []
     run_agent(**ports)
 
 
@@ -154,11 +155,12 @@ def test_trace_port_answers_as_the_agent(run_agent, short_path: Path) -> None:
     """/info advertises what we read, payloads are answered with rates, all else is accepted and dropped."""
     agent = run_agent(trace_socket=str(short_path / "apm"))
     for client in (
-        httpx.Client(base_url=f"http://127.0.0.1:{agent.trace_port}"),
+        httpx.Client(base_url=f"http://127.0.0.1:{agent.trace_port}", timeout=60),
         httpx.Client(base_url="http://agent", transport=httpx.HTTPTransport(uds=str(short_path / "apm"))),
     ):
         with client:
             info = client.get("/info").json()
+            assert client.post("/info").json() == info
             assert {"/v0.4/traces", "/v0.5/traces"} <= set(info["endpoints"])
             assert "/v0.6/stats" not in info["endpoints"]
             assert info["client_drop_p0s"] is False
@@ -179,7 +181,7 @@ def test_answers_do_not_wait_for_the_clients_ack(run_agent) -> None:
     """A client that sends its next request after each answer gets fifty of them without Nagle's 40 ms each."""
     agent = run_agent()
     body = msgspec.msgpack.encode([[{"trace_id": 1, "span_id": 2}]])
-    with httpx.Client(base_url=f"http://127.0.0.1:{agent.trace_port}") as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{agent.trace_port}", timeout=60) as client:
         times = []
         for _ in range(50):
             began = time.perf_counter()
@@ -192,10 +194,10 @@ def test_answers_do_not_wait_for_the_clients_ack(run_agent) -> None:
 
 def test_broken_payloads_are_answered_and_counted(run_agent, monkeypatch) -> None:
     """Rubbish gives 400, what is too large 413, before or after decompression; the next payload is read."""
-    monkeypatch.setattr("streaming_dd.local_agent.trace_api.MAX_BODY", 100_000)
+    monkeypatch.setattr("streaming_dd.local_agent.intake.trace_api.MAX_BODY", 100_000)
     agent = run_agent()
     good = msgspec.msgpack.encode([[{"trace_id": 1, "span_id": 2}]])
-    with httpx.Client(base_url=f"http://127.0.0.1:{agent.trace_port}") as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{agent.trace_port}", timeout=60) as client:
         zipped = {"content-encoding": "gzip"}
         assert client.post("/v0.5/traces", content=b"rubbish").status_code == 400
         assert client.post("/v0.5/traces", content=b"x" * 100_001).status_code == 413
@@ -207,7 +209,7 @@ def test_broken_payloads_are_answered_and_counted(run_agent, monkeypatch) -> Non
         assert client.post("/v0.4/traces", content=bomb, headers=zipped).status_code == 413
         assert client.post("/v0.4/traces", content=gzip.compress(good), headers=zipped).status_code == 200
     assert len(agent.received.spans) == 1
-    assert agent.trace_api.rejected == {"/v0.5/traces": 2, "/v0.4/traces": 3}
+    assert agent.holdings.trace_api.rejected == {"/v0.5/traces": 2, "/v0.4/traces": 3}
 
 
 def test_logs_over_tcp_are_lines(run_agent) -> None:
@@ -219,12 +221,86 @@ def test_logs_over_tcp_are_lines(run_agent) -> None:
     ):
         one.sendall(b'{"message": "fir')
         two.sendall(b"plain\n")
-        one.sendall(b'st"}\n' + b"x" * 5_000_000 + b"\nlast")
-    agent.wait_for(lambda received: len(received.logs) == 4)
+        one.sendall(b'st"}\n' + b"x" * 900_009 + b"TAIL\nlast")
+    agent.wait_for(lambda received: len(received.logs) == 5)
     messages = sorted((log["message"] for log in agent.received.logs), key=len)
     assert set(messages[:3]) == {"last", "first", "plain"}
-    assert len(messages[3]) == 900_000
-    assert agent.cut_lines == 1
+    assert messages[3] == "...TRUNCATED...xxxxxxxxxTAIL"
+    assert messages[4] == "x" * 900_000 + "...TRUNCATED..."
+    assert agent.holdings.cut_lines == 1
+
+
+@pytest.mark.parametrize(
+    "whole", [b"GET / HTTP/1.1\r\n", b"POST /x HTTP/1.1\r\nHost: x\r\n\r\nforged line\n"]
+)
+def test_log_connection_that_begins_like_http_is_closed(run_agent, whole: bytes) -> None:
+    """What a web page posts to the log port is no log; a line that merely quotes a request is."""
+    agent = run_agent()
+    with socket.create_connection(("127.0.0.1", agent.logs_port)) as page:
+        for start in range(0, len(whole), 7):
+            with suppress(OSError):
+                page.sendall(whole[start : start + 7])
+        with suppress(ConnectionError):
+            assert page.recv(1) == b""
+    with socket.create_connection(("127.0.0.1", agent.logs_port)) as app:
+        app.sendall(b"served GET / HTTP/1.1\nGET / HTTP/1.1\n")
+    agent.wait_for(lambda received: len(received.logs) == 2)
+    assert [log["message"] for log in agent.received.logs] == ["served GET / HTTP/1.1", "GET / HTTP/1.1"]
+    assert agent.holdings.refused_log_connections == 1
+
+
+@pytest.mark.parametrize("headers", [{"origin": "http://evil.example"}, {"sec-fetch-site": "cross-site"}])
+def test_what_a_web_page_posts_to_the_trace_port_is_refused(run_agent, headers) -> None:
+    """A page of any site can post without being asked; its spans are not taken, and counted as refused."""
+    agent = run_agent()
+    body = msgspec.msgpack.encode([[{"trace_id": 1, "span_id": 2}]])
+    with httpx.Client(base_url=f"http://127.0.0.1:{agent.trace_port}", timeout=60) as client:
+        for path in ("/v0.4/traces", "/v1/traces"):
+            assert client.post(path, content=body, headers=headers).status_code == 403
+        assert client.get("/info", headers=headers).status_code == 403
+        assert client.post("/v0.4/traces", content=body).status_code == 200
+    assert len(agent.received.spans) == 1
+    assert agent.holdings.trace_api.rejected["/v0.4/traces"] == 1
+
+
+def test_posts_that_the_agent_does_not_know_are_refused_and_counted(run_agent) -> None:
+    """What Datadog's Agent passes on is answered, what it does not have is 404 and shown: nothing is gone unseen."""
+    agent = run_agent()
+    with httpx.Client(base_url=f"http://127.0.0.1:{agent.trace_port}", timeout=60) as client:
+        for path in ("/v1.1/traces", "/v0.2/traces", "/v9/spans"):
+            assert client.post(path, content=b"\x90").status_code == 404
+        assert client.post("/telemetry/proxy/api/v2/apmtelemetry", content=b"{}").status_code == 202
+        assert client.post("/profiling/v1/input", content=b"x").status_code == 200
+        payload = msgspec.msgpack.encode({"chunks": [{"spans": [{"trace_id": 1, "span_id": 2}]}]})
+        assert client.post("/v0.7/traces", content=payload).status_code == 200
+        assert client.post("/v0.3/traces", content=msgspec.msgpack.encode([[]])).status_code == 200
+        chunk = {6: b"\x01" * 16, 4: [{1: "web", 2: "web.request", 4: 7}]}
+        payload = msgspec.msgpack.encode({3: "go", 11: [chunk]})
+        assert client.post("/v1.0/traces", content=payload).status_code == 200
+        assert client.post("/v1.0/traces", content=b"\x90").status_code == 400
+    assert [span.service for span in agent.received.spans] == ["unnamed-service", "web"]
+    assert agent.holdings.trace_api.rejected == {
+        "/v1.1/traces": 1,
+        "/v0.2/traces": 1,
+        "/v9/spans": 1,
+        "/v1.0/traces": 1,
+    }
+
+
+def test_large_payload_lets_others_have_their_turn(run_agent) -> None:
+    """A payload of 20,000 chunks is taken whole, in parts; one beyond the bounds is 413, small though it is on the wire."""
+    agent = run_agent(record=False)
+    chunk = [{"trace_id": 1, "span_id": 2, "start": int(time.time() * 1e9)}]
+    with httpx.Client(base_url=f"http://127.0.0.1:{agent.trace_port}", timeout=60) as client:
+        assert (
+            client.post("/v0.4/traces", content=msgspec.msgpack.encode([chunk] * 20_000)).status_code == 200
+        )
+        assert agent.holdings.totals()["spans"] == 20_000
+        empty = b"\xdd" + struct.pack(">I", 60_000) + b"\x90" * 60_000
+        assert client.post("/v0.4/traces", content=empty).status_code == 413
+        zipped = {"content-encoding": "gzip"}
+        ratio = gzip.compress(b"\x00" * 3_000_000)
+        assert client.post("/v0.4/traces", content=ratio, headers=zipped).status_code == 413
 
 
 def test_waiting_in_vain_says_what_has_come(run_agent, send) -> None:
@@ -247,14 +323,14 @@ def test_a_failing_bucket_callback_is_shown_and_harms_nothing(clock) -> None:
     def broken(bucket: int) -> None:
         raise RuntimeError("no")
 
-    agent.on_bucket += [broken, seen.append]
+    agent.holdings.on_bucket += [broken, seen.append]
     for _ in range(3):
         clock.now += 10
-        agent.tick()
+        agent.holdings.tick()
     agent.close()
     assert seen == [START, START + 10, START + 20]
-    assert len(agent.problems) == 1
-    assert "broken failed: RuntimeError: no" in agent.problems[0]
+    assert len(agent.holdings.problems) == 1
+    assert "broken failed: RuntimeError: no" in agent.holdings.problems[0]
 
 
 def test_uvicorns_loggers_and_signals_are_left_alone(run_agent) -> None:
@@ -268,7 +344,7 @@ def test_uvicorns_loggers_and_signals_are_left_alone(run_agent) -> None:
     interrupt = signal.getsignal(signal.SIGINT)
     try:
         agent = run_agent(page_port=0)
-        assert httpx.get(f"http://127.0.0.1:{agent.page_port}/api/overview").status_code == 200
+        assert httpx.get(f"http://127.0.0.1:{agent.page_port}/api/overview", timeout=60).status_code == 200
         assert [(one.level, one.propagate, list(one.handlers)) for one in (access, error)] == before
         assert signal.getsignal(signal.SIGINT) is interrupt
         assert lines == []

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from local_agent_helpers import START, Clock
 
-from streaming_dd.local_agent import contexts
-from streaming_dd.local_agent.aggregate import Aggregator
-from streaming_dd.local_agent.contexts import HistogramRules
-from streaming_dd.local_agent.store import Series, Store
+from streaming_dd.local_agent.store import contexts
+from streaming_dd.local_agent.store.aggregate import Aggregator
+from streaming_dd.local_agent.store.contexts import HistogramRules
+from streaming_dd.local_agent.store.series import Series, Store
 
 EVER = (START - 3600, START + 40_000)
 
@@ -141,10 +141,26 @@ def test_timestamps_beyond_the_backends_limits_are_malformed(aggregator, store, 
     assert "timestamp" in aggregator.intake.malformed_lines[0].reason
 
 
-def test_timestamp_on_a_histogram_is_ignored(aggregator, store, clock) -> None:
-    """Only counts and gauges have timestamps; another type is aggregated as if it had none."""
-    run(aggregator, clock, (0, f"t:2|h|T{START - 95}".encode()))
-    assert points(store, "t.max") == {0: 2.0}
+@pytest.mark.parametrize("kind", ["ms", "h", "d", "s"])
+def test_timestamp_on_what_is_aggregated_is_refused(aggregator, store, clock, kind: str) -> None:
+    """Only counts and gauges have timestamps; the Agent discards another type, so it is counted and shown here."""
+    run(aggregator, clock, (0, f"t:2|{kind}|T{START - 95}".encode()))
+    assert store.names() == []
+    assert aggregator.intake.malformed == 1
+    assert "timestamp" in aggregator.intake.malformed_lines[0].reason
+
+
+def test_rate_beside_a_timestamp_scales_nothing(aggregator, store, clock) -> None:
+    """A count that was stamped by its client is passed on as it is (5 of `5|c|@0.5|T...`, not 10)."""
+    run(aggregator, clock, (0, f"c:5|c|@0.5|T{START - 95}".encode()))
+    assert sum(only(store, "c").values) == 5.0
+
+
+def test_lines_may_end_as_on_windows(aggregator, store, clock) -> None:
+    """One carriage return before a line feed, or at the end of a datagram, is none of the line."""
+    run(aggregator, clock, (0, b"c:1|c\r\nc:2|c\r\nc:4|c\r"))
+    assert points(store, "c") == {0: 7.0}
+    assert aggregator.intake.malformed == 0
 
 
 def test_tags_are_normalized_deduplicated_and_completed(store, clock) -> None:
@@ -194,6 +210,7 @@ def test_events_and_checks_are_kept_with_their_tags(aggregator, store, clock) ->
     assert store.checks("db", {"a:2"}.issubset) == [second]
 
 
+@pytest.mark.slow
 def test_series_cap_refuses_new_series_and_names_the_metric(clock) -> None:
     """An app that sends 50,000 series fills the store to its limit; the rest is counted by metric."""
     store = Store(clock=clock, max_series=100)
@@ -208,6 +225,7 @@ def test_series_cap_refuses_new_series_and_names_the_metric(clock) -> None:
     assert sum(sum(s.values) for s in store.select("boom", None, *EVER)) == 101
 
 
+@pytest.mark.slow
 def test_histogram_of_a_million_samples_stays_bounded_and_right(aggregator, store, clock) -> None:
     """Beyond its limit a histogram joins neighbours: count, avg, max and ranks hold, memory does not grow."""
     tracemalloc.start()
@@ -317,7 +335,7 @@ def test_percentiles_are_nearest_ranks(values: list[float], percentile: int) -> 
 
 def test_line_cache_is_bounded(aggregator, monkeypatch) -> None:
     """Lines that never come twice do not fill the memory."""
-    monkeypatch.setattr("streaming_dd.local_agent.aggregate.MAX_BINDINGS", 50)
+    monkeypatch.setattr("streaming_dd.local_agent.store.aggregate.MAX_BINDINGS", 50)
     for i in range(500):
         aggregator.feed(b"c:1|c|#a:1|@0.%03d" % (i + 1))
     assert len(aggregator._bound) <= 50

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming_dd.local_agent import dogstatsd
-from streaming_dd.local_agent.dogstatsd import Event, Sample, ServiceCheck
+from streaming_dd.local_agent.intake import dogstatsd
+from streaming_dd.local_agent.intake.dogstatsd import Event, Sample, ServiceCheck
 
 GOOD_METRICS = [
     (b"page.views:1|c", Sample("page.views", "c", (1.0,))),
@@ -19,6 +19,8 @@ GOOD_METRICS = [
     (b"users:a:b|s", Sample("users", "s", ("a:b",))),
     (b"users.online:1|c|#country:china,beta", Sample("users.online", "c", (1.0,), ("country:china", "beta"))),
     (b"t:1:2.5:3|ms", Sample("t", "ms", (1.0, 2.5, 3.0))),
+    (b"h:0x1.8p1:1|g", Sample("h", "g", (3.0, 1.0))),
+    (b"c:1|c|@2", Sample("c", "c", (1.0,), rate=2.0)),
     (b"t:1::2|d", Sample("t", "d", (1.0, 2.0))),
     (b"t::1:|d", Sample("t", "d", (1.0,))),
     (b"t:-1e3|g", Sample("t", "g", (-1000.0,))),
@@ -50,7 +52,13 @@ BAD_LINES = [
     b"name:1|c|@x",
     b"name:1|c|@0",
     b"name:1|c|@-1",
-    b"name:1|c|@2",
+    b"t:5|ms|T1656581400",
+    b"t:5|h|T1656581400",
+    b"t:5|d|T1656581400",
+    b"t:5|s|T1656581400",
+    b"h:0x1|g",
+    b"h:0x|g",
+    b"h:0x1p99999|g",
     b"name:1|c|@nan",
     b"name:1|c|T0",
     b"name:1|c|T-5",
@@ -112,6 +120,9 @@ def test_service_check_is_read_with_every_field() -> None:
         ("with space-dash", "with_space_dash"),
         ("emoji😀s", "emoji_s"),
         ("Case.Kept", "Case.Kept"),
+        ("a-.b", "a.b"),
+        ("a.-b", "a.b"),
+        ("a._b", "a._b"),
         ("x" * 300, "x" * 200),
         ("😀", "invalid"),
     ],
@@ -168,6 +179,7 @@ def test_written_sample_reads_back(name, kind, values, tags, rate, order) -> Non
     assert dogstatsd.parse(line.encode()) == Sample(name, kind, tuple(values), tuple(tags), None, rate)
 
 
+@pytest.mark.slow
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=300))
 def test_normalizing_twice_changes_nothing(text: str) -> None:
     """A normalised name or tag stays as it is."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streaming_dd.local_agent.tail import LogSource, Tail
+from streaming_dd.local_agent.intake.tail import LogSource, Tail
 
 
 @pytest.fixture
@@ -67,8 +67,8 @@ def test_a_file_that_goes_and_comes_back(tail: Tail, tmp_path: Path) -> None:
 
 def test_a_large_file_is_read_in_steps(tail: Tail, tmp_path: Path, monkeypatch) -> None:
     """One poll reads a bounded part; the rest comes with the next ones."""
-    monkeypatch.setattr("streaming_dd.local_agent.tail.CHUNK", 100)
-    monkeypatch.setattr("streaming_dd.local_agent.tail.MAX_PER_POLL", 200)
+    monkeypatch.setattr("streaming_dd.local_agent.intake.tail.CHUNK", 100)
+    monkeypatch.setattr("streaming_dd.local_agent.intake.tail.MAX_PER_POLL", 200)
     tail.poll()
     append(tmp_path / "a.log", "".join(f"{i:09d}\n" for i in range(50)))
     first = tail.poll()
@@ -104,8 +104,8 @@ def test_agent_follows_the_files_of_its_sources(run_agent, tmp_path: Path) -> No
     agent._on_loop(lambda: None)  # the first look at the file is over
     append(log, '{"message": "one"}\nplain\n')
     agent.wait_for(lambda received: len(received.logs) == 2)
-    from streaming_dd.local_agent import explorer
+    from streaming_dd.local_agent.queries import explorer
 
-    rows = agent._on_loop(lambda: explorer.logs(agent.records, start=0, end=1e10))
+    rows = agent._on_loop(lambda: explorer.logs(agent.holdings.records, start=0, end=1e10))
     assert [row["message"] for row in rows] == ["plain", "one"]
     assert {(row["service"], row["source"], *row["tags"]) for row in rows} == {("web", "python", "team:data")}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from local_agent_helpers import START, make_span
 
-from streaming_dd.local_agent import tasks
-from streaming_dd.local_agent.logs import Log
-from streaming_dd.local_agent.store import Store
-from streaming_dd.local_agent.tasks import Task, Tasks, active_by_gauge
+from streaming_dd.local_agent.intake.logs import Log
+from streaming_dd.local_agent.intake.spans import SpanLink
+from streaming_dd.local_agent.store import tasks
+from streaming_dd.local_agent.store.series import Store
+from streaming_dd.local_agent.store.tasks import Task, Tasks, active_by_gauge
 
 IDENTITY = {"task.app": "reports", "task.model": "Summary", "task.id": "7"}
 
@@ -110,6 +111,46 @@ def test_start_of_a_running_task_means_its_process_was_killed() -> None:
     assert [task.state for task in board.all()] == ["running", "lost"]
 
 
+def numbered(board: Tasks, *pids: int | None) -> None:
+    """Begin a task with the next id in each of these processes."""
+    for number, pid in enumerate(pids):
+        log = line(number, number + 1, **({} if pid is None else {"process__pid": pid}))
+        log.attributes["task.id"] = str(number)
+        board.add_log(log)
+
+
+def killed(pid: int, count: int) -> Log:
+    lost = [{"app": "reports", "model": "Summary", "count": count}]
+    return Log(
+        START + 9, "error", "m", "web",
+        attributes={"logger.name": "streaming_dd", "tasks.lost": lost, "tasks.lost_pid": pid},
+    )  # fmt: skip
+
+
+def by_id(board: Tasks) -> dict[str, str]:
+    return {task.id: task.state for task in board.all()}
+
+
+def test_what_a_killed_worker_ran_is_lost_as_soon_as_a_sibling_says_so() -> None:
+    """The tasks of that process are lost at once, those of others run on; without processes the silent ones go."""
+    board = Tasks()
+    numbered(board, 11, 12, 11, 12)
+    board.add_log(killed(11, 2))
+    assert by_id(board) == {"0": "lost", "1": "running", "2": "lost", "3": "running"}
+    unnamed = Tasks()
+    numbered(unnamed, None, None, None)
+    unnamed.add_log(killed(11, 2))
+    assert by_id(unnamed) == {"0": "lost", "1": "lost", "2": "running"}
+
+
+def test_tasks_of_processes_that_are_gone_are_lost() -> None:
+    """When a command has ended, only what runs in a process that is still there is running."""
+    board = Tasks()
+    numbered(board, 11, 12, None)
+    board.end_of(lambda pid: pid == 12)
+    assert by_id(board) == {"0": "lost", "1": "running", "2": "lost"}
+
+
 def test_gauge_of_active_tasks_finds_the_dead(store: Store) -> None:
     """Silent running tasks beyond what `tasks.active` says are lost; without the gauge all silent ones are."""
     board = Tasks()
@@ -145,3 +186,96 @@ def test_lists_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(list(board.all())) == 30
     assert board.dropped == 90
     assert len(board._by_trace) == 30
+
+
+def without_id(second: float, trace: int, **attributes: object) -> Log:
+    log = line(second, trace, **attributes)
+    del log.attributes["task.id"]
+    return log
+
+
+def beat(second: float, *told: dict[str, object]) -> Log:
+    """The line by which a worker says which long tasks run."""
+    attributes = {"logger.name": "streaming_dd.tasks", "tasks.count": len(told), "tasks.running": list(told)}
+    return Log(START + second, "info", "tasks run", "web", attributes=attributes)
+
+
+def told(trace: int, started: float, **more: object) -> dict[str, object]:
+    named = {"app": "reports", "model": "Summary", "id": "", "started": START + started}
+    return {**named, "trace_id": f"{trace:032x}", "span_id": str(trace), **more}
+
+
+def test_tasks_without_an_id_are_told_apart_by_their_trace() -> None:
+    """Three decorated functions run at once: none is lost because another of its kind started."""
+    board = Tasks()
+    for trace in (1, 2, 3):
+        board.add_log(without_id(trace, trace))
+    assert [task.state for task in board.all()] == ["running"] * 3
+    board.add_log(without_id(9, 2, **END))
+    assert sorted(task.state for task in board.all()) == ["completed", "running", "running"]
+
+
+def test_a_worker_says_which_long_tasks_run() -> None:
+    """A task that logs nothing is heard of: its last event, where it waits, also in a later segment of another trace."""
+    board = Tasks()
+    board.add_log(without_id(0, 1))
+    board.add_log(beat(30, told(1, 0, waits_at="jobs.py:7 in fetch", events=3, last_event_ago=12.5)))
+    task = only(board)
+    assert (task.last_seen, task.waits_at, task.events) == (START + 30, "jobs.py:7 in fetch", 3)
+    assert task.last_event == START + 17.5
+    board.add_log(beat(660, told(99, 0, segment=2)))
+    assert only(board).trace_id == f"{99:032x}"
+    board.add_log(without_id(700, 99, **END))
+    assert only(board).state == "completed"
+
+
+def test_a_beat_of_a_task_that_has_just_ended_does_not_wake_it() -> None:
+    """Lines come in any order: what has ended stays ended; an unknown task begins with what is told."""
+    board = Tasks()
+    board.add_log(without_id(0, 1))
+    board.add_log(without_id(31, 1, **END))
+    board.add_log(beat(30, told(1, 0)))
+    assert only(board).state == "completed"
+    board.add_log(beat(60, told(5, 20, age=40.0), {"odd": 1}))
+    assert {task.state for task in board.all() if task.trace_id == f"{5:032x}"} == {"running"}
+
+
+def test_a_later_segments_span_belongs_to_the_task_that_it_links_to() -> None:
+    """The last segment of a task without an id ends the task that began in another trace."""
+    board = Tasks()
+    board.add_log(without_id(0, 1))
+    link = SpanLink(f"{1:032x}", "1", {"link.kind": "previous_segment"})
+    board.add_span(
+        make_span(
+            name="task.run", trace_id=f"{2:032x}", span_id="2", start_ns=int((START + 600) * 1e9),
+            duration_ns=5 * 10**9, links=[link], metrics={"task.segment": 2.0},
+            meta={"task.app": "reports", "task.model": "Summary", "task.status": "completed"},
+        )
+    )  # fmt: skip
+    assert (only(board).state, only(board).segment) == ("completed", 2)
+
+
+@pytest.mark.parametrize(
+    ("said", "linked"),
+    [
+        ("http://127.0.0.1:8000/admin/live-tasks/", True),
+        ("https://localhost/live", True),
+        ("http://[::1]:8000/live", True),
+        ("https://reports.example.com/live", False),
+        ("http://127.0.0.1.example.com/live", False),
+        ("javascript:alert(1)", False),
+        ("//127.0.0.1/live", False),
+        ("http://me:secret@127.0.0.1/live", False),
+        ("http://127.0.0.1/live?token=secret", False),
+        ("http://[broken", False),
+        (7, False),
+        (None, False),
+    ],
+)
+def test_only_pages_of_this_machine_are_linked_to(said: object, linked: bool) -> None:
+    """Whoever sends a log line chooses what is in it: an address that leads elsewhere or has a secret in it is left out."""
+    board = Tasks()
+    log = beat(30, told(1, 0))
+    log.attributes["tasks.page"] = said
+    board.add_log(log)
+    assert board.pages == {"web": said if linked else ""}

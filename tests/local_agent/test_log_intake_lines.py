@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming_dd.local_agent import logs
-from streaming_dd.local_agent.intake import LineSplitter
+from streaming_dd.local_agent.intake import logs
+from streaming_dd.local_agent.intake.sockets import LineSplitter
 
 NOW = 1_700_000_000.5
 
@@ -48,10 +48,10 @@ def test_plain_text_becomes_a_message_of_its_source() -> None:
 @pytest.mark.parametrize(
     ("written", "status"),
     [
-        ("INFO", "info"), ("Warning", "warning"), ("WARN", "warning"), ("error", "error"), ("ERR", "error"),
+        ("INFO", "info"), ("Warning", "warn"), ("WARN", "warn"), ("error", "error"), ("ERR", "error"),
         ("CRITICAL", "critical"), ("fatal", "emergency"), ("EMERG", "emergency"), ("alert", "alert"), ("notice", "notice"),
         ("DEBUG", "debug"), ("trace", "debug"), ("verbose", "debug"), ("ok", "ok"), ("SUCCESS", "ok"), ("", "info"),
-        ("strange", "ok"), ("exotic", "info"), ("0", "emergency"), ("3", "error"), ("8", "info"), (4, "warning"),
+        ("strange", "ok"), ("exotic", "info"), ("0", "emergency"), ("3", "error"), ("8", "info"), (4, "warn"),
         (30, "info"), (True, "debug"), (None, "info"),
     ],
 )  # fmt: skip
@@ -63,7 +63,7 @@ def test_level_becomes_datadogs_status(written: object, status: str) -> None:
 @pytest.mark.parametrize("key", ["status", "severity", "level"])
 def test_status_is_found_under_its_names(key: str) -> None:
     """`status`, `severity` and `level` are read."""
-    assert parse(message="m", **{key: "warn"}).status == "warning"
+    assert parse(message="m", **{key: "warn"}).status == "warn"
 
 
 @pytest.mark.parametrize(
@@ -123,19 +123,23 @@ def test_lines_survive_any_cutting_of_the_stream(lines: list[bytes], sizes: list
         size = sizes[position % len(sizes)]
         found += splitter.feed(stream[position : position + size])
         position += size
-    assert found == [line for line in lines if line.strip()]
+    assert found == [line.strip() for line in lines if line.strip()]
     assert splitter.flush() == []
 
 
-def test_long_line_is_cut_and_the_next_is_whole() -> None:
-    """A line of 5 MB keeps its beginning, memory stays bounded, and the next line is read."""
+def test_long_line_is_several_and_the_next_is_whole() -> None:
+    """A line of 5 MB is marked wherever it was cut, memory stays bounded, and the next line is read."""
     splitter = LineSplitter(1000)
     found = []
     for _ in range(5 * 1024):
         found += splitter.feed(b"x" * 1024)
         assert len(splitter._buffer) <= 1000
     found += splitter.feed(b"tail\nnext\nrest")
-    assert found == [b"x" * 1000, b"next"]
+    mark = b"...TRUNCATED..."
+    assert found[0] == b"x" * 1000 + mark
+    assert found[1] == mark + b"x" * 1000 + mark
+    assert found[-2:] == [mark + b"x" * (5 * 1024 * 1024 % 1000) + b"tail", b"next"]
+    assert b"".join(found[:-1]).replace(mark, b"") == b"x" * (5 * 1024 * 1024) + b"tail"
     assert splitter.cut == 1
     assert splitter.flush() == [b"rest"]
 

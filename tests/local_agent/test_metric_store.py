@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from local_agent_helpers import START, Clock
 
-from streaming_dd.local_agent.sketch import Sketch, merged
-from streaming_dd.local_agent.store import Store
+from streaming_dd.local_agent.store.series import Store
+from streaming_dd.local_agent.store.sketch import Sketch, merged
 
 NO_TAGS: frozenset[str] = frozenset()
 
@@ -128,7 +128,7 @@ def test_metrics_tell_kinds_cardinality_and_last_value(store: Store) -> None:
 
 def test_many_series_are_shrunk_a_part_at_a_time(store: Store, clock: Clock, monkeypatch) -> None:
     """Shrinking does not hold up the intake: it goes on with each call, and answers are right meanwhile."""
-    monkeypatch.setattr("streaming_dd.local_agent.store.AGED_AT_ONCE", 3)
+    monkeypatch.setattr("streaming_dd.local_agent.store.series.AGED_AT_ONCE", 3)
     for number in range(10):
         store.put(f"c{number}", NO_TAGS, "count", START, number)
         store.put(f"c{number}", NO_TAGS, "count", START + 10, 1)

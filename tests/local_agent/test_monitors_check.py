@@ -75,7 +75,9 @@ def test_healthy_traffic_passes_the_shipped_monitors(run_agent, tmp_path: Path) 
     """Exit code 0 and a line per monitor and group, with the value beside the thresholds."""
     agent, url = served(run_agent, SHIPPED)
     with traffic(
-        agent.dogstatsd_port, b"streaming.tasks.completed:1|c|#" + TAGS, b"streaming.process.rss:9|g|#" + TAGS
+        agent.dogstatsd_port,
+        b"streaming.tasks.completed:1|c|#" + TAGS,
+        b"streaming.process.workers:9|g|#" + TAGS,
     ):
         ended = check(tmp_path, "--for", "1s", "--agent", url)
     assert ended.returncode == 0, ended.stdout + ended.stderr

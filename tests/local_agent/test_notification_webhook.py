@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 from local_agent_helpers import Clock
 
+from streaming_dd.config.masking import Redactor
 from streaming_dd.errors import LocalAgentError
-from streaming_dd.local_agent import webhook
-from streaming_dd.local_agent.webhook import Webhook, checked
+from streaming_dd.local_agent.monitors import webhook
+from streaming_dd.local_agent.monitors.webhook import Webhook, checked
 
 
 class Receiver(ThreadingHTTPServer):
@@ -122,17 +123,44 @@ def test_alert_and_recovery_reach_the_receiver(
     clock.now += 10
     assert receiver.bodies.get(timeout=30)[1]["alert_transition"] == "Recovered"
     assert receiver.bodies.empty()
-    wait_until(lambda: agent.webhook.counts.delivered == 2)
+    wait_until(lambda: agent.holdings.webhook.counts.delivered == 2)
     with urllib.request.urlopen(f"{agent.page_url}/api/health", timeout=20) as answer:
         told = json.load(answer)["webhook"]
     assert told == {"where": receiver.url, "delivered": 2, "failed": 0, "dropped": 0}
+
+
+def test_what_leaves_is_masked(run_agent, send, clock: Clock, receiver, tmp_path: Path) -> None:
+    """A secret that a check's message brought is masked in what the receiver gets."""
+    (tmp_path / "monitors").mkdir()
+    (tmp_path / "monitors" / "db.json").write_text(
+        json.dumps(
+            {
+                "name": "A check fails",
+                "type": "service check",
+                "query": '"db.ok".over("*").by("*").last(2).count_by_status()',
+                "message": "{{check_message}}",
+                "options": {"thresholds": {"critical": 1, "ok": 1}},
+            }
+        )
+    )
+    agent = run_agent(
+        page_port=0,
+        dashboards=str(tmp_path),
+        notify_webhook=receiver.url,
+        clock=clock,
+        mask=Redactor().masked,
+    )
+    send(agent, b"_sc|db.ok|2|m:no way to postgres://app:hunter2x@db/shop")
+    agent.wait_for(lambda received: received.service_checks)
+    clock.now += 10
+    assert receiver.bodies.get(timeout=30)[1]["body"] == "no way to postgres://app:***@db/shop"
 
 
 def test_open_pages_are_told_but_not_later_ones(run_agent, send, clock: Clock, monitors: str) -> None:
     """A notification is an event of the live stream; a page opened afterwards does not get it again."""
     agent = run_agent(page_port=0, dashboards=monitors, clock=clock)
     with urllib.request.urlopen(f"{agent.page_url}/api/live", timeout=60) as stream:
-        wait_until(lambda: agent.live.readers == 1)
+        wait_until(lambda: agent.holdings.live.readers == 1)
         send(agent, b"queue:9|g")
         agent.wait_for(lambda received: received.metrics)
         clock.now += 10
@@ -140,7 +168,7 @@ def test_open_pages_are_told_but_not_later_ones(run_agent, send, clock: Clock, m
             pass
         data = json.loads(stream.readline().removeprefix(b"data: "))
     assert (data["monitor"], data["state"], data["title"]) == ("queue", "Alert", "[Triggered] Queue is long")
-    kept = agent._on_loop(lambda: set(agent.live._last))
+    kept = agent._on_loop(lambda: set(agent.holdings.live._last))
     assert "transition" in kept
     assert "notification" not in kept
 
@@ -172,8 +200,8 @@ def test_nobody_listening_is_no_failure_of_the_agent(run_agent, send, clock: Clo
         send(agent, b"queue:9|g")
         agent.wait_for(lambda received: received.metrics)
         clock.now += 10
-        wait_until(lambda: agent.webhook.counts.failed == 1)
-    assert [problem for problem in agent.problems if "cannot be delivered" in problem]
+        wait_until(lambda: agent.holdings.webhook.counts.failed == 1)
+    assert [problem for problem in agent.holdings.problems if "cannot be delivered" in problem]
     send(agent, b"queue:1|g")
     agent.wait_for(lambda received: len(received.metrics) == 2)
 

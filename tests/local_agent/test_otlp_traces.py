@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming_dd.local_agent import otlp, protobuf
-from streaming_dd.local_agent.traces import SpanLink
+from streaming_dd.local_agent.intake.otlp import protobuf, spans
+from streaming_dd.local_agent.intake.spans import SpanLink
 
 trace_service = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
 from google.protobuf.json_format import MessageToDict  # noqa: E402
@@ -52,7 +52,7 @@ def request(span: Span, **resource: object) -> object:
 
 
 def decoded(span: Span, **resource: object):
-    ((found,),) = otlp.decode(request(span, **resource).SerializeToString(), "application/x-protobuf")
+    ((found,),) = spans.decode(request(span, **resource).SerializeToString(), "application/x-protobuf")
     return found
 
 
@@ -105,8 +105,8 @@ def test_json_and_protobuf_give_the_same_span() -> None:
         holder.update(traceId=TRACE.hex(), spanId=SPAN.hex())
     span.update(parentSpanId="0000000000000001", kind=2)
     span["status"]["code"] = 2
-    from_json = otlp.decode(json.dumps(as_json).encode(), "application/json; charset=utf-8")
-    assert from_json == otlp.decode(message.SerializeToString(), "application/x-protobuf")
+    from_json = spans.decode(json.dumps(as_json).encode(), "application/json; charset=utf-8")
+    assert from_json == spans.decode(message.SerializeToString(), "application/x-protobuf")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,16 @@ def test_json_and_protobuf_give_the_same_span() -> None:
 def test_operation_follows_the_agents_rules(kind, tags, name, type_) -> None:
     """The operation is what the span says, else protocol and kind."""
     span = decoded(Span(trace_id=TRACE, span_id=SPAN, name="n", kind=kind, attributes=attributes(**tags)))
-    assert (span.name, span.type, span.service) == (name, type_, otlp.NO_SERVICE)
+    assert (span.name, span.type, span.service) == (name, type_, spans.NO_SERVICE)
+
+
+def test_spans_own_service_goes_before_the_resources() -> None:
+    """ddtrace writes a span's service beside it, where it is not the process's own."""
+    own = Span(trace_id=TRACE, span_id=SPAN, attributes=attributes(service__name="reports-db"))
+    plain = Span(trace_id=TRACE, span_id=SPAN)
+    services = [decoded(span, service__name="reports").service for span in (own, plain)]
+    assert services == ["reports-db", "reports"]
+    assert "service.name" not in decoded(own, service__name="reports").meta
 
 
 @pytest.mark.parametrize(
@@ -156,14 +165,14 @@ def test_roots_and_servers_are_top_level(kind, parent, entry) -> None:
 def test_rubbish_is_refused(body: bytes, content_type: str) -> None:
     """A body that is no OTLP request raises ValueError."""
     with pytest.raises(ValueError, match="not an OTLP"):
-        otlp.decode(body, content_type)
+        spans.decode(body, content_type)
 
 
 @given(st.binary(max_size=300), st.sampled_from(["application/json", "application/x-protobuf"]))
 def test_any_bytes_decode_or_raise_value_error(body: bytes, content_type: str) -> None:
     """No body makes the decoder fail in another way."""
     with suppress(ValueError):
-        assert isinstance(otlp.decode(body, content_type), list)
+        assert isinstance(spans.decode(body, content_type), list)
 
 
 @given(st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), st.text(max_size=20), st.booleans())

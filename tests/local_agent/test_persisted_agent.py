@@ -10,12 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from local_agent_helpers import START, Clock, make_span
 
-from streaming_dd.local_agent import LocalAgent, explorer
-from streaming_dd.local_agent.logs import Log
-from streaming_dd.local_agent.persistence import SeriesFile
-from streaming_dd.local_agent.records import Records
-from streaming_dd.local_agent.sketch import Sketch
-from streaming_dd.local_agent.store import Store
+from streaming_dd.local_agent import LocalAgent
+from streaming_dd.local_agent.intake.logs import Log
+from streaming_dd.local_agent.queries import explorer
+from streaming_dd.local_agent.store.persistence import SeriesFile
+from streaming_dd.local_agent.store.records import Records
+from streaming_dd.local_agent.store.series import Store
+from streaming_dd.local_agent.store.sketch import Sketch
 
 EVER = (START - 86_000, START + 10**6)
 NO_TAGS: frozenset[str] = frozenset()
@@ -35,7 +36,7 @@ def contents(store: Store) -> dict[object, object]:
 def test_store_is_the_same_after_a_restart(tmp_path: Path, clock: Clock) -> None:
     """Counts, gauges and sketches of all ages, units and last values are there again, and go on."""
     store, records = Store(clock=clock), Records(tmp_path / "f")
-    file = SeriesFile(store, records)
+    file = SeriesFile(store, records.connection)
     store.units["g"] = "millisecond"
     for hour in range(8):
         clock.now = START + hour * 3600
@@ -51,7 +52,7 @@ def test_store_is_the_same_after_a_restart(tmp_path: Path, clock: Clock) -> None
     records.close()
 
     again, records = Store(clock=clock), Records(tmp_path / "f")
-    file = SeriesFile(again, records)
+    file = SeriesFile(again, records.connection)
     file.load()
     assert contents(again) == before
     assert (again.units, again.bins, again.series_count) == (store.units, store.bins, 3)
@@ -61,7 +62,7 @@ def test_store_is_the_same_after_a_restart(tmp_path: Path, clock: Clock) -> None
     file.save()
     records.close()
     third, records = Store(clock=clock), Records(tmp_path / "f")
-    SeriesFile(third, records).load()
+    SeriesFile(third, records.connection).load()
     assert third.metric("c").last_value == 1
     records.close()
 
@@ -69,7 +70,7 @@ def test_store_is_the_same_after_a_restart(tmp_path: Path, clock: Clock) -> None
 def test_file_forgets_what_the_store_forgets(tmp_path: Path, clock: Clock) -> None:
     """After a day the file holds no points, no sketches and no series of then."""
     store, records = Store(clock=clock), Records(tmp_path / "f")
-    file = SeriesFile(store, records)
+    file = SeriesFile(store, records.connection)
     store.put("c", NO_TAGS, "count", START, 1)
     sketch = Sketch()
     sketch.add([1])
@@ -92,12 +93,12 @@ def test_any_points_come_back(points) -> None:
     """Whatever was written is loaded, to the bit."""
     clock = Clock()
     store, records = Store(clock=clock), Records()
-    file = SeriesFile(store, records)
+    file = SeriesFile(store, records.connection)
     for step, value in points:
         store.put("g", NO_TAGS, "gauge", START - 10 * step, value)
     file.save()
     again = Store(clock=clock)
-    SeriesFile(again, records).load()
+    SeriesFile(again, records.connection).load()
     assert contents(again) == contents(store)
     records.close()
 
@@ -112,15 +113,15 @@ def test_agent_goes_on_after_a_restart(tmp_path: Path, clock: Clock) -> None:
         first.wait_for(lambda received: received.metrics)
         line = {"task.app": "reports", "task.model": "Summary", "task.id": "7"}
         first._on_loop(
-            lambda: first.records.add_logs([Log(START, "info", "started", "web", attributes=line)])
+            lambda: first.holdings.records.add_logs([Log(START, "info", "started", "web", attributes=line)])
         )
-        first._on_loop(lambda: first.records.add_spans([make_span(metrics={"_dd.top_level": 1.0})]))
+        first._on_loop(lambda: first.holdings.records.add_spans([make_span(metrics={"_dd.top_level": 1.0})]))
     clock.now += 20
     with LocalAgent(**options).running() as second:
-        (series,) = second.store.select("c", None, *EVER)
+        (series,) = second.holdings.store.select("c", None, *EVER)
         assert series.values == [5.0]
-        assert [task.id for task in second.tasks.all()] == ["7"]
-        rows = second._on_loop(lambda: explorer.spans(second.records, start=0, end=1e10))
+        assert [task.id for task in second.holdings.tasks.all()] == ["7"]
+        rows = second._on_loop(lambda: explorer.spans(second.holdings.records, start=0, end=1e10))
         assert [row["name"] for row in rows] == ["web.request"]
 
 
@@ -132,14 +133,14 @@ def test_failing_disk_is_told_and_survived(
         dogstatsd_port=None, trace_port=None, logs_port=None, page_port=None, persist=str(tmp_path / "f"), clock=clock
     )  # fmt: skip
     agent.bind()
-    agent.records.connection.execute("PRAGMA query_only = ON")
-    agent.records.add_logs([Log(START, "info", "m")])
+    agent.holdings.records.connection.execute("PRAGMA query_only = ON")
+    agent.holdings.records.add_logs([Log(START, "info", "m")])
     clock.now += 100
-    agent.tick()
-    agent.tick()
-    assert len(agent.problems) == 2
-    assert "what came in meanwhile is lost" in "".join(agent.problems)
-    assert "metrics could not be saved" in "".join(agent.problems)
-    assert agent.records.counts()["logs"]["dropped"] == 1
-    agent.records.connection.execute("PRAGMA query_only = OFF")
-    agent.records.close()
+    agent.holdings.tick()
+    agent.holdings.tick()
+    assert len(agent.holdings.problems) == 2
+    assert "what came in meanwhile is lost" in "".join(agent.holdings.problems)
+    assert "metrics could not be saved" in "".join(agent.holdings.problems)
+    assert agent.holdings.records.counts()["logs"]["dropped"] == 1
+    agent.holdings.records.connection.execute("PRAGMA query_only = OFF")
+    agent.holdings.records.close()

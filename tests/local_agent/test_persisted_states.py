@@ -13,8 +13,8 @@ from local_agent_helpers import START, Clock
 
 from streaming_dd.errors import LocalAgentError
 from streaming_dd.local_agent import LocalAgent
-from streaming_dd.local_agent.monitors import Monitors
-from streaming_dd.local_agent.shipped import Shipped
+from streaming_dd.local_agent.monitors.evaluation import Monitors
+from streaming_dd.local_agent.page_server.shipped import Shipped
 
 
 @pytest.fixture
@@ -42,7 +42,9 @@ def start(tmp_path: Path, clock: Clock) -> Callable[[], object]:
             dashboards=str(tmp_path), persist=str(tmp_path / "file"), clock=clock,
         )  # fmt: skip
         with agent.running():
-            shipped = next(each.__self__ for each in agent.on_bucket if isinstance(each.__self__, Shipped))
+            shipped = next(
+                each.__self__ for each in agent.holdings.on_bucket if isinstance(each.__self__, Shipped)
+            )
             yield agent, agent._on_loop(lambda: shipped.monitors)
 
     return started
@@ -50,11 +52,11 @@ def start(tmp_path: Path, clock: Clock) -> Callable[[], object]:
 
 def step(agent: LocalAgent, send, clock: Clock, line: bytes) -> None:
     """Send a line, and let the bucket close that it falls into."""
-    before = agent.totals()["samples"]
+    before = agent.holdings.totals()["samples"]
     send(agent, line)
-    agent.wait_for(lambda received: agent.totals()["samples"] > before)
+    agent.wait_for(lambda received: agent.holdings.totals()["samples"] > before)
     clock.now += 10
-    agent._on_loop(agent.tick)
+    agent._on_loop(agent.holdings.tick)
 
 
 def test_monitors_go_on_where_they_were(start, send, clock: Clock, monitors: Path) -> None:
@@ -101,12 +103,12 @@ def test_events_and_checks_are_there_again(start, send, clock: Clock, monitors: 
             b"_e{5,4}:title|text|t:error|#a:1\n_sc|db|2|#env:x|m:down\n_e{3,1}:old|x|d:%d" % (START - 90_000),
         )
         agent.wait_for(lambda received: received.service_checks and len(received.events) == 2)
-        events, checks = list(agent.store.events), agent.store.checks("db")
+        events, checks = list(agent.holdings.store.events), agent.holdings.store.checks("db")
         assert len(events) == 2
     clock.now += 60
     with start() as (agent, _):
-        assert list(agent.store.events) == [each for each in events if each.event.title == "title"]
-        assert agent.store.checks("db") == checks
+        assert list(agent.holdings.store.events) == [each for each in events if each.event.title == "title"]
+        assert agent.holdings.store.checks("db") == checks
         assert checks[0][0].message == "down"
 
 
@@ -118,7 +120,7 @@ def test_states_of_another_version_are_told(start, send, clock: Clock, monitors:
         file.execute("UPDATE states SET document = ? WHERE name = 'monitors'", [b'{"saved": "then"}'])
     with start() as (agent, again):
         assert again.monitors["queue"].groups == {}
-        assert any("begin anew" in problem for problem in agent.problems)
+        assert any("begin anew" in problem for problem in agent.holdings.problems)
     with closing(sqlite3.connect(monitors / "file")) as file, file:
         file.execute("UPDATE states SET document = ? WHERE name = 'events'", [b"[7]"])
     with pytest.raises(LocalAgentError, match="Delete the file"), start():

@@ -60,6 +60,7 @@ def run(code: str, *arguments: str, **environment: str) -> str:
     ).stdout  # fmt: skip
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("transport", ["udp", "datagram", "stream"])
 def test_datadog_client_is_understood(run_agent, short_path: Path, transport: str) -> None:
     """Every kind of message that the official client sends arrives whole, by every transport."""
@@ -90,6 +91,7 @@ def test_datadog_client_is_understood(run_agent, short_path: Path, transport: st
     assert {(one.name, one.total) for one in agent.snapshot() if one.kind == "c"} == {("count", 2.0)}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("version", ["v0.5", "v0.4", "otlp"])
 def test_ddtrace_is_understood(run_agent, version: str) -> None:
     """Spans, ids, errors and links of ddtrace arrive the same by each of its formats."""
@@ -123,6 +125,7 @@ def test_ddtrace_is_understood(run_agent, version: str) -> None:
     agent.stop()
 
 
+@pytest.mark.process
 def test_ddtrace_over_a_unix_socket(run_agent, short_path: Path) -> None:
     """The trace socket is as good as the port."""
     agent = run_agent(trace_port=None, trace_socket=str(short_path / "apm"))
@@ -130,6 +133,7 @@ def test_ddtrace_over_a_unix_socket(run_agent, short_path: Path) -> None:
     agent.wait_for(lambda received: len(received.spans) >= 3)
 
 
+@pytest.mark.process
 def test_trace_metrics_of_real_spans(run_agent) -> None:
     """Only the top-level spans of ddtrace give trace metrics, with the unified service tags."""
     with LocalAgent(dogstatsd_port=None, trace_port=0, logs_port=None, page_port=None).running() as agent:
@@ -137,9 +141,11 @@ def test_trace_metrics_of_real_spans(run_agent) -> None:
             TRACER, DD_TRACE_AGENT_URL=f"http://127.0.0.1:{agent.trace_port}", DD_ENV="test", DD_VERSION="1.4"
         )
         agent.wait_for(lambda received: len(received.spans) >= 3)
-    hits = [name for name in agent.store.names() if name.endswith(".hits")]
+    hits = [name for name in agent.holdings.store.names() if name.endswith(".hits")]
     assert hits == ["trace.task.run.hits", "trace.web.request.hits"]
-    (series,) = agent.store.select("trace.task.run.errors", None, agent.started - 60, agent.clock() + 60)
+    (series,) = agent.holdings.store.select(
+        "trace.task.run.errors", None, agent.holdings.started - 60, agent.holdings.clock() + 60
+    )
     assert series.values == [1.0]
     assert {"env:test", "version:1.4", "service:web", "resource_name:reports.summary"} <= series.tags
 

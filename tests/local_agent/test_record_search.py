@@ -13,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from local_agent_helpers import START, make_span
 
+from streaming_dd.assets.query_language import parse_search
 from streaming_dd.errors import LocalAgentError, QueryError
-from streaming_dd.local_agent import explorer, records, search
-from streaming_dd.local_agent.logs import Log
-from streaming_dd.local_agent.records import Records, flat
-from streaming_dd.local_agent.traces import SpanLink
-from streaming_dd.query_language import parse_search
+from streaming_dd.local_agent.intake.logs import Log
+from streaming_dd.local_agent.intake.spans import SpanLink
+from streaming_dd.local_agent.queries import explorer
+from streaming_dd.local_agent.store import records, search
+from streaming_dd.local_agent.store.records import Records, flat
 
 EVER = {"start": 0.0, "end": 1e10}
 
@@ -26,7 +27,7 @@ LOGS = [
     Log(START, "info", "task reports.Summary started", "web", attributes={"task.model": "Summary", "n": 1}),
     Log(START + 1, "error", "Timeout: it timed out (100%)", "web", tags=("env:prod", "team:data"),
         trace_id=f"{7:032x}", span_id="9", attributes={"error.kind": "TimeoutError", "http.status_code": 504, "n": 20}),
-    Log(START + 2, "warning", "errors_total is high_", "worker", attributes={"dd.env": "dev", "n": "30", "x*y": "a*b"}),
+    Log(START + 2, "warn", "errors_total is high_", "worker", attributes={"dd.env": "dev", "n": "30", "x*y": "a*b"}),
     Log(START + 3, "info", 'user said "a_b" [x]', "web", "nginx", attributes={"n": "many", "duration": 2_000_000_000}),
 ]  # fmt: skip
 
@@ -73,7 +74,7 @@ def found(kept: Records, query: str) -> list[int]:
         ("service:web", [0, 1, 3]),
         ("service:we?", [0, 1, 3]),
         ("-service:web", [2]),
-        ("status:(error OR warning)", [1, 2]),
+        ("status:(error OR warn)", [1, 2]),
         ("status:error service:web", [1]),
         ("status:error OR service:worker", [1, 2]),
         ("NOT (status:info OR status:error)", [2]),
@@ -131,12 +132,12 @@ def test_hostile_text_is_found_by_itself_and_by_nothing_else(message: str, value
 
 
 def search_phrase(key: str | None, value: str):
-    from streaming_dd.query_language import Phrase
+    from streaming_dd.assets.query_language import Phrase
 
     return Phrase(key, value)
 
 
-def test_logs_come_newest_first_and_page_by_id(kept: Records) -> None:
+def test_logs_come_newest_first_and_page(kept: Records) -> None:
     """`before_id` goes back, `after_id` follows, `limit` ends."""
     assert [row["id"] for row in explorer.logs(kept, **EVER)] == [4, 3, 2, 1]
     assert [row["id"] for row in explorer.logs(kept, **EVER, limit=2, before_id=4)] == [3, 2]
@@ -146,14 +147,28 @@ def test_logs_come_newest_first_and_page_by_id(kept: Records) -> None:
     assert explorer.log(kept, 99) is None
 
 
+def test_lines_that_arrived_late_are_paged_too(empty: Callable[..., Records]) -> None:
+    """Pages go by time: each line comes once, newest first, in whatever order they arrived."""
+    kept = empty()
+    times = [n * 7 % 50 // 3 for n in range(50)]
+    kept.add_logs([Log(START + time, "info", str(n)) for n, time in enumerate(times)])
+    seen: list[tuple[float, int]] = []
+    before = None
+    while page := explorer.logs(kept, before_id=before, limit=8, **EVER):
+        seen += [(row["timestamp"], row["id"]) for row in page]
+        before = page[-1]["id"]
+    assert len(seen) == 50
+    assert seen == sorted(set(seen), reverse=True)
+
+
 def test_logs_are_counted_by_time_and_status_and_by_facet(kept: Records) -> None:
     """The histogram and the facets of the log view."""
     assert explorer.log_counts(kept, start=START, end=START + 4, step=2) == [
-        (0, "error", 1), (0, "info", 1), (1, "info", 1), (1, "warning", 1),
+        (0, "error", 1), (0, "info", 1), (1, "info", 1), (1, "warn", 1),
     ]  # fmt: skip
     facets = explorer.log_facets(kept, ["status", "env", "@task.model"], **EVER)
     assert facets == {
-        "status": [("info", 2), ("error", 1), ("warning", 1)],
+        "status": [("info", 2), ("error", 1), ("warn", 1)],
         "env": [("dev", 1), ("prod", 1)],
         "@task.model": [("Summary", 1)],
     }
@@ -312,3 +327,24 @@ def test_words_match_whole_words_only(word: str, text: str) -> None:
     assert search.has_word(None, word) is False
     assert search.has_word("before Word after", "word")
     assert not search.has_word("beforeWordafter", "word")
+
+
+def test_spans_are_paged_backwards(empty: Callable[..., Records]) -> None:
+    """`before_id` goes on where a page ended, also among spans of one moment; each span comes once, newest first."""
+    kept = empty()
+    kept.add_spans(replace(make_span(), start_ns=(START + n // 7) * 10**9, span_id=str(n)) for n in range(50))
+    seen: list[str] = []
+    before = None
+    while page := explorer.spans(kept, before_id=before, limit=8, **EVER):
+        seen += [row["span_id"] for row in page]
+        before = page[-1]["id"]
+    assert seen == [str(n) for n in reversed(range(50))]
+
+
+def test_roots_alone(empty: Callable[..., Records]) -> None:
+    """`roots` leaves out what another service's span called, which is an entry span, too."""
+    kept = empty()
+    top = {"_dd.top_level": 1.0}
+    kept.add_spans([make_span(metrics=top), make_span(span_id="2", parent_id="1", service="db", metrics=top)])
+    assert len(explorer.spans(kept, entries=True, **EVER)) == 2
+    assert [row["span_id"] for row in explorer.spans(kept, roots=True, **EVER)] == ["1"]

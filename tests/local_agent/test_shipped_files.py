@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from streaming_dd.local_agent import LocalAgent, shipped
+from streaming_dd.local_agent import LocalAgent
+from streaming_dd.local_agent.page_server import shipped
 
 REPOSITORY = Path(__file__).parents[2]
 FREE_PORTS = ["--dogstatsd-port", "0", "--trace-port", "0", "--logs-port", "0", "--page-port", "0"]
@@ -128,5 +129,5 @@ def test_what_is_recorded_can_be_limited(run_agent: Callable[..., LocalAgent], s
     """`record_limit` bounds each kind that is kept as it came; what came in is counted beyond it."""
     agent = run_agent(record_limit=3)
     send(agent, b"\n".join(b"m:%d|c" % number for number in range(10)))
-    agent.wait_for(lambda received: agent.totals()["samples"] == 10)
+    agent.wait_for(lambda received: agent.holdings.totals()["samples"] == 10)
     assert [sample.values for sample in agent.received.metrics] == [(7.0,), (8.0,), (9.0,)]

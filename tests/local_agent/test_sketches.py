@@ -10,7 +10,7 @@ from ddsketch.mapping import LogarithmicMapping
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming_dd.local_agent.sketch import ACCURACY, MAX_BINS, Sketch, key_of, merged, value_of
+from streaming_dd.local_agent.store.sketch import ACCURACY, MAX_BINS, Sketch, key_of, merged, value_of
 
 ERROR = ACCURACY * 1.001
 values = st.floats(-1e12, 1e12).filter(lambda value: value == 0 or abs(value) > 1e-8)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from streaming_dd.errors import LocalAgentError
-from streaming_dd.local_agent import LocalAgent, holders
+from streaming_dd.local_agent import LocalAgent
+from streaming_dd.local_agent.intake import holders
 
 ME = (
     f"{Path('/proc/self/comm').read_text().strip()} (pid {os.getpid()})"
@@ -115,6 +116,17 @@ def test_clients_of_a_port_do_not_hold_it() -> None:
         assert holders.of_port(listener.getsockname()[1], "tcp") == ME
         assert holders.of_port(client.getsockname()[1], "tcp") == ""
     assert holders.of_unix_socket("/nowhere") == ""
+
+
+@needs_proc
+def test_a_connection_that_holds_a_port_is_named() -> None:
+    """A client's end keeps others from listening on its port; it is told apart from a server's."""
+    with hold(socket.SOCK_STREAM) as listener, socket.create_connection(listener.getsockname()) as client:
+        port = client.getsockname()[1]
+        agent = LocalAgent(dogstatsd_port=None, trace_port=port, logs_port=None, page_port=None)
+        with pytest.raises(LocalAgentError) as caught:
+            agent.bind()
+    assert f"127.0.0.1:{port}: the port is taken by a connection that {ME} has from it." in str(caught.value)
 
 
 def test_systems_without_proc_get_a_message_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from local_agent_helpers import START, Clock, make_span
 
-from streaming_dd.local_agent.aggregate import Aggregator
-from streaming_dd.local_agent.store import Store
-from streaming_dd.local_agent.trace_metrics import TraceMetrics, counts, mark_top_level
+from streaming_dd.local_agent.store.aggregate import Aggregator
+from streaming_dd.local_agent.store.series import Store
+from streaming_dd.local_agent.store.trace_metrics import TraceMetrics, counts, mark_top_level
 
 EVER = (START - 3600, START + 40_000)
 
@@ -129,6 +129,6 @@ def test_a_trace_that_its_user_rejected_is_counted_and_not_kept() -> None:
     with agent.running():
         rejected = make_span(metrics={"_sampling_priority_v1": -1, "_dd.top_level": 1})
         kept = make_span(trace_id=f"{2:032x}", metrics={"_dd.top_level": 1})
-        agent._take_traces([[rejected], [kept]], True)
-        rows = agent.records.select("select trace_id from spans", ())
+        agent.holdings.take_traces([[rejected], [kept]], True)
+        rows = agent.holdings.records.select("select trace_id from spans", ())
         assert len(rows) == 1

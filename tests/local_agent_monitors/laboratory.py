@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from streaming_dd.local_agent.dogstatsd import ServiceCheck
-from streaming_dd.local_agent.evaluate import Evaluation
-from streaming_dd.local_agent.filters import Choice
-from streaming_dd.local_agent.lines import Grid
-from streaming_dd.local_agent.logs import Log
-from streaming_dd.local_agent.monitors import Monitors
-from streaming_dd.local_agent.records import Records
-from streaming_dd.local_agent.sketch import Sketch
-from streaming_dd.local_agent.store import Store
-from streaming_dd.local_agent.traces import Span
-from streaming_dd.query_language import parse_query
+from streaming_dd.assets.query_language import parse_query
+from streaming_dd.local_agent.intake.dogstatsd import ServiceCheck
+from streaming_dd.local_agent.intake.logs import Log
+from streaming_dd.local_agent.intake.spans import Span
+from streaming_dd.local_agent.monitors.evaluation import Monitors
+from streaming_dd.local_agent.queries.evaluate import Evaluation
+from streaming_dd.local_agent.queries.filters import Choice
+from streaming_dd.local_agent.queries.lines import Grid
+from streaming_dd.local_agent.store.records import Records
+from streaming_dd.local_agent.store.series import Store
+from streaming_dd.local_agent.store.sketch import Sketch
 
 NOW = 1_800_000_000  # a multiple of 3600
 Value = float | None

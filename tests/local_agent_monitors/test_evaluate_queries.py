@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from laboratory import NOW, Laboratory
 
+from streaming_dd.assets.query_language import parse_metric_query
 from streaming_dd.errors import QueryError
-from streaming_dd.local_agent.filters import Choice, choices, where
-from streaming_dd.local_agent.functions import Unsupported
-from streaming_dd.local_agent.lines import grid
-from streaming_dd.query_language import parse_metric_query
+from streaming_dd.local_agent.queries.filters import Choice, choices, where
+from streaming_dd.local_agent.queries.functions import Unsupported
+from streaming_dd.local_agent.queries.lines import grid
 
 
 def test_count_as_count_as_rate_and_bare(lab: Laboratory) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from laboratory import NOW, Laboratory
 
-from streaming_dd.local_agent import slos
-from streaming_dd.local_agent.monitor_rules import State, both, check_state, either, opposite
-from streaming_dd.local_agent.monitors import load
+from streaming_dd.local_agent.monitors import slos
+from streaming_dd.local_agent.monitors.evaluation import load
+from streaming_dd.local_agent.monitors.rules import State, both, check_state, either, opposite
 
 DIRECTORY = Path(__file__).parents[2] / "dd-agent"
 
@@ -192,6 +192,41 @@ def test_composite_looks_at_common_groups(lab: Laboratory) -> None:
     assert lab.at(0, "without whole") == {"m:a": "OK", "m:b": "OK"}
 
 
+def test_composite_combines_a_coarse_and_a_fine_grouping(lab: Laboratory) -> None:
+    """(device, host) goes with (host): each device with its host's state. (host, url) has no common group with it.
+
+    The example of docs.datadoghq.com/monitors/types/composite, "Monitor group by two or more dimensions".
+    """
+    for device, host, value in (("sda", "web1", 9), ("sdb", "web1", 1), ("sda", "web2", 9)):
+        lab.gauge("disk", {-10: value}, f"device:{device}", f"host:{host}")
+    lab.gauge("load", {-10: 9}, "host:web1")
+    lab.gauge("load", {-10: 1}, "host:web2")
+    lab.gauge("hits", {-10: 9}, "host:web1", "url:x")
+    lab.monitor("max(last_5m):max:disk{*} by {device,host} > 5", name="disk")
+    lab.monitor("max(last_5m):max:load{*} by {host} > 5", name="load")
+    lab.monitor("max(last_5m):max:hits{*} by {host,url} > 5", name="hits")
+    lab.monitor("${monitor:disk} && ${monitor:load}", "composite", name="both")
+    lab.monitor("${monitor:load} && ${monitor:disk}", "composite", name="turned")
+    lab.monitor("${monitor:disk} && ${monitor:hits}", "composite", name="apart")
+    expected = {
+        "device:sda,host:web1": "Alert", "device:sdb,host:web1": "OK", "device:sda,host:web2": "OK",
+    }  # fmt: skip
+    assert lab.at(0, "both") == expected
+    assert lab.at(0, "turned") == expected
+    assert lab.at(0, "apart") == {}
+
+
+def test_numbers_in_quotes_and_unused_options_are_taken(lab: Laboratory) -> None:
+    """Exported monitors write `"renotify_interval": "0"` and `thresholds.comparison`: they are evaluated all the same."""
+    lab.gauge("g", {-10: 9})
+    lab.monitor(
+        "max(last_5m):max:g{*} > 5", renotify_interval="0", timeout_h="", new_group_delay="0",
+        thresholds={"critical": "5", "warning": "3", "comparison": ">", "unknown": None},
+    )  # fmt: skip
+    assert lab.at(0) == {"*": "Alert"}
+    assert lab.monitors.monitors["m"].thresholds == {"critical": 5.0, "warning": 3.0, "unknown": None}
+
+
 def test_composite_by_ids_and_of_what_is_missing(lab: Laboratory) -> None:
     """Ids work as in Datadog; a member that is not there makes the composite Ignored, with the reason."""
     members(lab)
@@ -329,7 +364,7 @@ def test_alert_on_an_slo_that_is_not_there(lab: Laboratory) -> None:
         ({}, "needs the texts 'type' and 'query'"),
         ({"type": "query alert", "query": 5}, "needs the texts"),
         ({"type": "query alert", "query": "hello"}, "found 'hello'"),
-        ({"type": "rum alert", "query": "x"}, "not understood"),
+        ({"type": "rum alert", "query": "x"}, "not evaluated locally"),
         (
             {"type": "query alert", "query": "avg(last_5m):avg:g{*} > 5", "options": []},
             "must be JSON objects",
@@ -338,7 +373,7 @@ def test_alert_on_an_slo_that_is_not_there(lab: Laboratory) -> None:
             {
                 "type": "query alert",
                 "query": "avg(last_5m):avg:g{*} > 5",
-                "options": {"thresholds": {"critical": "5"}},
+                "options": {"thresholds": {"critical": "five"}},
             },
             "'critical' must be a number",
         ),
@@ -398,7 +433,7 @@ def test_what_we_cannot_evaluate_is_ignored_never_ok(lab: Laboratory, query: str
 )
 def test_broken_slo_is_named(lab: Laboratory, change: dict[str, Any], problem: str) -> None:
     """An SLO that cannot be evaluated is refused with the field."""
-    from streaming_dd.local_agent.monitors import Monitors
+    from streaming_dd.local_agent.monitors.evaluation import Monitors
 
     monitors = Monitors(lab.store, lab.records, slos={"s": METRIC | change, "good": SLICE})
     assert list(monitors.slos) == ["good"]

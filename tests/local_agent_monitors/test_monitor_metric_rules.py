@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from laboratory import NOW, Laboratory
 
-from streaming_dd.local_agent.monitor_rules import State, level, worst
-from streaming_dd.local_agent.monitor_state import in_words
-from streaming_dd.local_agent.monitors import Monitor
+from streaming_dd.local_agent.monitors import shares
+from streaming_dd.local_agent.monitors.evaluation import Monitor
+from streaming_dd.local_agent.monitors.rules import State, level, worst
+from streaming_dd.local_agent.monitors.state import in_words
 
 DIRECTORY = Path(__file__).parents[2] / "dd-agent"
 
@@ -263,8 +264,71 @@ def test_require_full_window_waits_for_the_window(lab: Laboratory) -> None:
     lab.monitor("avg(last_5m):avg:g{*} > 5", name="partial")
     lab.monitor("avg(last_5m):avg:g{*} > 5", name="full", require_full_window=True)
     assert (lab.at(0, "partial"), lab.at(0, "full")) == ({"*": "Alert"}, {"*": "Skipped"})
-    assert lab.at(290, "full") == {"*": "Skipped"}
-    assert lab.at(300, "full") == {"*": "Alert"}
+    assert lab.at(220, "full") == {"*": "Skipped"}
+    assert lab.at(240, "full") == {"*": "Alert"}
+
+
+def test_full_window_has_its_first_bucket_and_few_holes(lab: Laboratory) -> None:
+    """A known group with one point in the last of ten minutes is not evaluated and keeps its state.
+
+    docs.datadoghq.com/monitors/configuration, "Require a full window": data in the first bucket, at most three empty.
+    """
+    lab.gauge("g", dict.fromkeys(range(-600, 0, 10), 1), "m:a")
+    lab.monitor("max(last_10m):max:g{*} by {m} > 5", require_full_window=True)
+    assert lab.at(0) == {"m:a": "OK"}
+    lab.gauge("g", {3590: 9}, "m:a")
+    assert lab.at(3600) == {"m:a": "OK"}
+    assert "first 1 min" in lab.monitors.monitors["m"].groups[frozenset({("m", "a")})].readings[-1].rule
+    lab.gauge("g", dict.fromkeys(range(3600, 4190, 120), 9), "m:a")
+    assert lab.at(4200) == {"m:a": "OK"}  # five of ten minutes are empty
+    lab.gauge("g", dict.fromkeys(range(3660, 4200, 240), 9), "m:a")
+    assert lab.at(4200) == {"m:a": "Alert"}  # two are
+
+
+@pytest.mark.parametrize(
+    ("query", "value"),
+    [
+        ("pct_change(avg(last_5m),last_5m):avg:g{*} > 1000", 405.0),
+        ("change(max(last_5m),last_5m):avg:g{*} > 1000", 9.0),
+        ("change(min(last_5m),last_5m):avg:g{*} > 1000", -90.0),
+        ("change(avg(last_5m),5m_ago):avg:g{*} > 1000", -40.5),
+        ("change(sum(last_5m),5m_ago):avg:g{*} > 1000", -1215.0),
+    ],
+)
+def test_change_is_subtracted_point_by_point(lab: Laboratory, query: str, value: float) -> None:
+    """Before: 15 points of 1, 15 of 100; now 30 of 10. The points are compared first, then aggregated.
+
+    The steps of docs.datadoghq.com/monitors/guide/change-alert.
+    """
+    lab.gauge("g", {offset: 1.0 if offset < -450 else 100.0 for offset in range(-600, -300, 10)})
+    lab.gauge("g", dict.fromkeys(range(-300, 0, 10), 10.0))
+    lab.monitor(query)
+    lab.at(0)
+    (group,) = lab.monitors.monitors["m"].groups.values()
+    assert group.value == pytest.approx(value)
+
+
+def test_change_of_a_negative_value_is_divided_by_it(lab: Laboratory) -> None:
+    """`((a - b) / b) * 100`, as the guide has it: from -10 to -5 is -50 percent."""
+    lab.gauge("g", dict.fromkeys(range(-600, -300, 10), -10.0))
+    lab.gauge("g", dict.fromkeys(range(-300, 0, 10), -5.0))
+    lab.monitor("pct_change(avg(last_5m),last_5m):avg:g{*} > 1000")
+    lab.at(0)
+    (group,) = lab.monitors.monitors["m"].groups.values()
+    assert group.value == pytest.approx(-50.0)
+
+
+def test_rollup_is_aligned_to_the_clock(lab: Laboratory) -> None:
+    """At half past the minute the first and the last interval hold half: their sum is 3, and that can alert.
+
+    docs.datadoghq.com/dashboards/functions/rollup, "Rollups in monitors".
+    """
+    lab.count("req", dict.fromkeys(range(-600, 100, 10), 1.0))
+    lab.monitor("min(last_5m):sum:req{*}.rollup(sum, 60).as_count() < 4")
+    assert lab.at(0) == {"*": "OK"}
+    assert lab.at(30) == {"*": "Alert"}
+    (group,) = lab.monitors.monitors["m"].groups.values()
+    assert group.value == 3.0
 
 
 def test_strict_cadence_evaluates_once_a_minute(lab: Laboratory) -> None:
@@ -323,13 +387,17 @@ def test_shipped_progress_monitor_needs_active_tasks_and_none_completing(lab: La
         "env:prod,service:stuck": "Alert",
     }
     assert value(lab, "tasks-not-completing", "env:prod,service:stuck") == 3
+    assert value(lab, "tasks-not-completing", "env:prod,service:busy") == 0
+    lab.monitors.evaluate(NOW)
+    shown = [group.value for group in only(lab, "tasks-not-completing").groups.values()]
+    assert all(each is None or 0 <= each <= 3 for each in shown)  # numbers that a person can read
 
 
 def test_shipped_no_data_monitor_speaks_when_the_application_is_gone(lab: Laboratory) -> None:
     """Five minutes after the last sample the group has no data, and that is said."""
     lab.gauge(
-        "streaming.process.rss",
-        dict.fromkeys(range(-60, 60, 10), 50000000.0),
+        "streaming.process.workers",
+        dict.fromkeys(range(-60, 60, 10), 1.0),
         "env:prod",
         "service:web",
         "worker:0",
@@ -338,12 +406,12 @@ def test_shipped_no_data_monitor_speaks_when_the_application_is_gone(lab: Labora
     assert lab.at(60, "no-data") == {"env:prod,service:web": "OK"}
     assert lab.at(350, "no-data") == {"env:prod,service:web": "OK"}
     assert lab.at(370, "no-data") == {"env:prod,service:web": "No Data"}
-    assert lab.said() == ["[No data on {env:prod,service:web}] The application is gone"]
+    assert lab.said() == ["[No data on {env:prod,service:web}] [Streaming] The application is gone"]
 
 
 def test_every_shipped_monitor_is_evaluated(lab: Laboratory) -> None:
     """None of the shipped monitors has a problem here, and none alerts on a system that has sent nothing."""
-    from streaming_dd.local_agent.monitors import load
+    from streaming_dd.local_agent.monitors.evaluation import load
 
     monitors, problems = load(DIRECTORY, lab.store, lab.records)
     assert problems == []
@@ -368,3 +436,53 @@ def test_replay_gives_the_values_that_would_have_been(lab: Laboratory) -> None:
     lab.monitor("sum(last_1m):sum:c{*}.as_count() > 5")
     found = lab.monitors.replay("m", NOW - 60, NOW, 60)
     assert found == [(NOW - 60.0, [({}, 4)]), (NOW + 0.0, [({}, 8)])]
+
+
+def test_a_damped_share_is_said_with_what_it_really_is(lab: Laboratory) -> None:
+    """Beside the value of `failed / (all + 20)` stand the true share and its volume, in the notification's own field."""
+    lab.count("streaming.tasks.failed", {-60: 12}, *TAGS)
+    lab.count("streaming.tasks.completed", {-60: 102}, *TAGS)
+    lab.count("streaming.tasks.failed", {-60: 0}, "env:prod", "service:web", "app:reports", "model:calm")
+    lab.count("streaming.tasks.completed", {-60: 4}, "env:prod", "service:web", "app:reports", "model:calm")
+    shipped(lab, "task-error-rate")
+    lab.at(0, "task-error-rate")
+    monitor = only(lab, "task-error-rate")
+    said = {dict(key)["model"]: text for key, text in shares.measured(monitor.query, lab.store, NOW).items()}
+    assert said == {"summary": "12 of 114, 10.5 %", "calm": "0 of 4, 0 %"}
+    assert value(lab, "task-error-rate", LABEL) == pytest.approx(12 / 134 * 100)
+    (notification,) = lab.monitors.notifications
+    assert notification.measured == "12 of 114, 10.5 %"
+    assert "10.5" not in notification.text  # the text is what Datadog would write
+    assert any(sentence.startswith("20 is added below the line") for sentence in in_words(monitor))
+
+
+def test_only_a_share_with_a_constant_has_a_true_one(lab: Laboratory) -> None:
+    """A plain share, a level and other kinds of monitors have nothing to add."""
+    for query in ("sum(last_5m):sum:a{*}.as_count() / sum:b{*}.as_count() > 1", "avg(last_5m):avg:a{*} > 1"):
+        lab.monitor(query)
+        assert shares.measured(only(lab, "m").query, lab.store, NOW) == {}
+    assert shares.measured(None, lab.store, NOW) == {}
+
+
+AGGREGATED = (10, 15, 12, 8, 11, 14, 13, 25, 37, 45)
+"""Datadog's example of a window of ten minutes (docs monitors/guide/monitor_aggregators)."""
+
+
+@pytest.mark.parametrize(
+    ("aggregator", "number"), [("avg", 19.0), ("max", 45.0), ("min", 8.0), ("sum", 190.0)]
+)
+def test_the_guides_window_by_each_aggregator(lab: Laboratory, aggregator: str, number: float) -> None:
+    """One point a minute: each aggregator makes its one value of the ten."""
+    lab.gauge("g", {-600 + 60 * n: each for n, each in enumerate(AGGREGATED)})
+    lab.monitor(f"{aggregator}(last_10m):avg:g{{*}}.rollup(avg, 60) > 0")
+    lab.at(0)
+    assert value(lab) == number
+
+
+def test_sparse_points_are_left_out_of_a_division(lab: Laboratory) -> None:
+    """10/0, 10/1 and 10/nothing add up to 10 (docs monitors/guide/monitor-arithmetic-and-sparse-metrics)."""
+    lab.gauge("a", {-180: 10, -120: 10, -60: 10})
+    lab.gauge("b", {-180: 0, -120: 1})
+    lab.monitor("sum(last_3m):avg:a{*}.rollup(avg, 60) / avg:b{*}.rollup(avg, 60) > 0")
+    lab.at(0)
+    assert value(lab) == 10

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from laboratory import NOW, Laboratory
 
-from streaming_dd.local_agent.lines import shown
-from streaming_dd.local_agent.monitor_rules import State
-from streaming_dd.local_agent.notification import Occasion, handles, render
+from streaming_dd.local_agent.monitors.notification import Occasion, handles, render
+from streaming_dd.local_agent.monitors.rules import State
+from streaming_dd.local_agent.queries.lines import shown
 
 ALERT = Occasion(
     "Alert",

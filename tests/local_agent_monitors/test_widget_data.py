@@ -10,9 +10,9 @@ import pytest
 from laboratory import NOW, Laboratory
 
 from streaming_dd.errors import QueryError
-from streaming_dd.local_agent.filters import Choice
-from streaming_dd.local_agent.functions import Unsupported
-from streaming_dd.local_agent.widget_data import bins, chart, emptiness, rows
+from streaming_dd.local_agent.queries.filters import Choice
+from streaming_dd.local_agent.queries.functions import Unsupported
+from streaming_dd.local_agent.queries.widget_data import bins, chart, emptiness, rows
 
 DIRECTORY = Path(__file__).parents[2] / "dd-agent"
 ALL: dict[str, Choice] = {name: Choice(name) for name in ("env", "service", "version", "app", "model")}
@@ -120,10 +120,10 @@ def test_bins_hold_every_value_once(lab: Laboratory) -> None:
 
 
 def test_foreign_data_sources_are_not_evaluated(lab: Laboratory) -> None:
-    """A query on logs in a chart says that it is not evaluated here."""
-    with pytest.raises(Unsupported, match="queries on logs"):
+    """A query on RUM events in a chart says that it is not evaluated here."""
+    with pytest.raises(Unsupported, match="queries on rum"):
         chart(
-            {"queries": [{"data_source": "logs", "name": "a"}], "formulas": []}, lab.store, NOW - 20, NOW, {}
+            {"queries": [{"data_source": "rum", "name": "a"}], "formulas": []}, lab.store, NOW - 20, NOW, {}
         )
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from streaming_dd.local_agent import LocalAgent
 
+expect.set_options(timeout=30_000)  # on a busy machine a page takes its time
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 MARKUP = "<img src=x onerror=document.title='owned'><script>document.title='owned'</script>"
@@ -96,14 +97,57 @@ def send_traces(agent: LocalAgent) -> None:
     task["span_links"] = [
         {"trace_id": TRACE, "trace_id_high": 0, "span_id": 12, "attributes": {"link.kind": "submitted_by"}}
     ]
-    payload = msgspec.msgpack.encode([[request, submit], [task]])
+    put_traces(agent, [[request, submit], [task]])
+
+
+def send_many_spans(agent: LocalAgent, count: int) -> None:
+    """Entry spans, every other one a root."""
+    now = time.time_ns()
+    put_traces(
+        agent,
+        [
+            [span(1000 + n // 2, n + 1, n % 2 * n, "asgi.request", "GET /", now - n * 1_000_000, 1_000_000)]
+            for n in range(count)
+        ],
+    )
+
+
+def send_calls(agent: LocalAgent) -> None:
+    """Requests of a shop that calls two services, one of them failing, both of which ask a database; tasks link back."""
+    now, chunks = time.time_ns(), []
+    for n in range(20):
+        trace, at = 5000 + n, now - n * 10_000_000
+
+        def one(
+            id: int, parent: int, service: str, error: int = 0, *, trace: int = trace, at: int = at
+        ) -> Any:
+            found = span(trace, id, parent, f"{service}.request", "GET /", at, id * 20_000_000, error)
+            return {**found, "service": service}
+
+        chunks.append(
+            [
+                one(1, 0, "shop"),
+                one(2, 1, "prices", n % 2),
+                one(3, 1, "stock"),
+                one(4, 2, "postgres"),
+                one(5, 3, "postgres"),
+            ]
+        )
+        task = {**span(6000 + n, 6, 0, "task.run", "reports.export", at, 90_000_000), "service": "reports"}
+        task["span_links"] = [{"trace_id": trace, "trace_id_high": 0, "span_id": 1, "attributes": {}}]
+        chunks.append([task])
+    put_traces(agent, chunks)
+
+
+def put_traces(agent: LocalAgent, chunks: list[list[Any]]) -> None:
+    payload = msgspec.msgpack.encode(chunks)
     call = urllib.request.Request(
         f"http://127.0.0.1:{agent.trace_port}/v0.4/traces",
         payload,
         {"Content-Type": "application/msgpack", "Datadog-Meta-Lang": "python"},
         method="PUT",
     )
-    with urllib.request.urlopen(call, timeout=10) as answer:
+    with urllib.request.urlopen(call, timeout=60) as answer:
         assert answer.status == 200
 
 
@@ -133,7 +177,7 @@ def send_logs(agent: LocalAgent) -> None:
         line("x" * 5_000_000, "warning"),
         b"<marquee>no JSON</marquee>\n",
     ]
-    with socket.create_connection(("127.0.0.1", agent.logs_port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", agent.logs_port), timeout=60) as sock:
         sock.sendall(b"".join(lines))
 
 

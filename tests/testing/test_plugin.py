@@ -52,18 +52,21 @@ def _same_package(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_entry_point_is_there() -> None:
     """An installed package offers its fixtures without any configuration."""
     found = {item.name: item.value for item in entry_points(group="pytest11")}
-    assert found["streaming_dd"] == "streaming_dd.pytest_plugin"
+    assert found["streaming_dd"] == "streaming_dd.testing.plugin"
 
 
+@pytest.mark.process
 def test_loading_the_plugin_loads_nothing_heavy() -> None:
     """Every pytest run of everybody who has the package installed loads this module."""
     script = f"""
 import sys, pytest
 before = set(sys.modules)
-import streaming_dd.pytest_plugin
+import streaming_dd.testing.plugin
 new = set(sys.modules) - before
 assert not [name for name in new if name.split(".")[0] in {HEAVY!r}], new
-assert {{name for name in new if name.startswith("streaming_dd")}} == {{"streaming_dd", "streaming_dd.pytest_plugin"}}, new
+ours = {{name for name in new if name.startswith("streaming_dd")}}
+forks = {{"streaming_dd.output", "streaming_dd.output.forks"}}
+assert ours == {{"streaming_dd", "streaming_dd.testing", "streaming_dd.testing.plugin", *forks}}, new
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
@@ -73,7 +76,7 @@ assert {{name for name in new if name.startswith("streaming_dd")}} == {{"streami
 def test_under_xdist(pytester: pytest.Pytester, workers: str) -> None:
     """Tests that run at the same time in several processes see their own samples only."""
     pytester.makepyfile(SUITE)
-    result = pytester.runpytest_subprocess("-n", workers, "-q", "-p", "no:cacheprovider", timeout=110)
+    result = pytester.runpytest_subprocess("-n", workers, "-q", "-p", "no:cacheprovider", timeout=290)
     result.assert_outcomes(passed=10)
 
 
@@ -146,6 +149,6 @@ def test_settings_and_failures_in_a_users_suite(pytester: pytest.Pytester) -> No
 
 def test_the_file_is_small() -> None:
     """The plugin stays a list of fixtures; what they do is in `streaming_dd.testing`."""
-    import streaming_dd.pytest_plugin as plugin
+    import streaming_dd.testing.plugin as plugin
 
     assert len(Path(plugin.__file__).read_text().splitlines()) < 80

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from loguru import logger
@@ -22,6 +23,11 @@ async def export() -> int:
     return 3
 
 
+@pytest.fixture
+def dd_settings() -> dict[str, Any]:
+    return {"service": "reports"}
+
+
 @pytest.mark.parametrize("turn", ["first", "second"])
 def test_all_three_arrive(dd_agent: RunningAgent, turn: str) -> None:
     """Metrics, spans and logs of a task arrive at this test's own agent, in every test anew."""
@@ -32,7 +38,7 @@ def test_all_three_arrive(dd_agent: RunningAgent, turn: str) -> None:
     )
     assert [span.name for span in dd_agent.received.spans] == ["task.run"]
     assert [(s.values, s.tags) for s in dd_agent.received.metrics if s.name == "reports.rows"] == [
-        ((12.0,), (f"kind:{turn}",))
+        ((12.0,), (f"kind:{turn}", "service:reports"))
     ]
     started = [sample for sample in dd_agent.received.metrics if sample.name == "streaming.tasks.started"]
     assert sum(sum(sample.values) for sample in started) == 1
@@ -40,6 +46,7 @@ def test_all_three_arrive(dd_agent: RunningAgent, turn: str) -> None:
     assert not dd_agent.received.malformed
 
 
+@pytest.mark.process
 def test_another_process_sends_to_it_by_its_environment(dd_agent: RunningAgent) -> None:
     """`environment` is all that a child process needs."""
     script = (
