@@ -9,16 +9,16 @@ terraform {
   }
 }
 
-resource "datadog_monitor_json" "task_error_rate" {
-  monitor = file("${path.module}/../monitors/task-error-rate.json")
-}
-
 resource "datadog_monitor_json" "request_error_rate" {
   monitor = file("${path.module}/../monitors/request-error-rate.json")
 }
 
 resource "datadog_monitor_json" "time_to_first_byte" {
   monitor = file("${path.module}/../monitors/time-to-first-byte.json")
+}
+
+resource "datadog_monitor_json" "task_error_rate" {
+  monitor = file("${path.module}/../monitors/task-error-rate.json")
 }
 
 resource "datadog_monitor_json" "task_duration" {
@@ -33,8 +33,36 @@ resource "datadog_monitor_json" "tasks_not_completing" {
   monitor = file("${path.module}/../monitors/tasks-not-completing.json")
 }
 
+resource "datadog_monitor_json" "tasks_wait" {
+  monitor = file("${path.module}/../monitors/tasks-wait.json")
+}
+
+resource "datadog_monitor_json" "tasks_twice" {
+  monitor = file("${path.module}/../monitors/tasks-twice.json")
+}
+
+resource "datadog_monitor_json" "tasks_lost" {
+  monitor = file("${path.module}/../monitors/tasks-lost.json")
+}
+
+resource "datadog_monitor_json" "coordinator_locks" {
+  monitor = file("${path.module}/../monitors/coordinator-locks.json")
+}
+
 resource "datadog_monitor_json" "client_disconnects" {
   monitor = file("${path.module}/../monitors/client-disconnects.json")
+}
+
+resource "datadog_monitor_json" "time_to_first_event" {
+  monitor = file("${path.module}/../monitors/time-to-first-event.json")
+}
+
+resource "datadog_monitor_json" "streams_stall" {
+  monitor = file("${path.module}/../monitors/streams-stall.json")
+}
+
+resource "datadog_monitor_json" "reconnect_storm" {
+  monitor = file("${path.module}/../monitors/reconnect-storm.json")
 }
 
 resource "datadog_monitor_json" "loop_lag" {
@@ -91,28 +119,13 @@ resource "datadog_service_level_objective" "task_success" {
 
 resource "datadog_service_level_objective" "time_to_first_byte" {
   name        = "First byte in time"
-  type        = "time_slice"
-  description = "Five-minute slices in which the 95th percentile of the time to the first byte is at most 1000 ms."
+  type        = "metric"
+  description = "Responses whose body began in time, among all whose body began: two counters of the application, so every response counts once. In time is STREAMING_FIRST_BYTE_LIMIT, 1 second unless it is set."
   tags        = ["area:streams", "managed-by:streaming-dd", "streaming-dd:time-to-first-byte"]
 
-  sli_specification {
-    time_slice {
-      comparator             = "<="
-      threshold              = 1000
-      query_interval_seconds = 300
-      query {
-        formula {
-          formula_expression = "first_byte"
-        }
-        query {
-          metric_query {
-            data_source = "metrics"
-            name        = "first_byte"
-            query       = "avg:streaming.http.time_to_first_byte.95percentile{*}"
-          }
-        }
-      }
-    }
+  query {
+    numerator   = "sum:streaming.http.first_bytes{in_time:true}.as_count()"
+    denominator = "sum:streaming.http.first_bytes{*}.as_count()"
   }
 
   thresholds {
@@ -131,7 +144,7 @@ resource "datadog_service_level_objective" "time_to_first_byte" {
 resource "datadog_service_level_objective" "availability" {
   name        = "Available"
   type        = "monitor"
-  description = "Time in which no health check is critical."
+  description = "Time in which no health check of any worker is critical."
   tags        = ["area:health", "managed-by:streaming-dd", "streaming-dd:availability"]
   monitor_ids = [datadog_monitor_json.health.id]
 
@@ -158,6 +171,10 @@ resource "datadog_dashboard_json" "tasks" {
 
 resource "datadog_dashboard_json" "streams" {
   dashboard = file("${path.module}/../dashboards/streams.json")
+}
+
+resource "datadog_dashboard_json" "token_streams" {
+  dashboard = file("${path.module}/../dashboards/token-streams.json")
 }
 
 resource "datadog_dashboard_json" "capacity" {
