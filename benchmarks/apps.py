@@ -12,6 +12,8 @@ from typing import Any
 os.environ["DD_INSTRUMENTATION_TELEMETRY_ENABLED"] = "false"
 os.environ["DD_REMOTE_CONFIGURATION_ENABLED"] = "false"
 os.environ["DD_SERVICE"] = "benchmark"
+os.environ["DD_ENV"] = "test"
+os.environ["DD_VERSION"] = "1"
 
 Prepared = tuple[Callable[[int], None], Callable[[], None]]
 
@@ -35,38 +37,39 @@ class Sink:
         pass
 
 
-def quiet_ddtrace() -> None:
-    """Let ddtrace make and finish its spans, and drop them before they are encoded and sent, for every variant alike."""
-    from ddtrace.trace import TraceFilter, tracer
+def ddtrace_alone() -> Callable[[], None]:
+    """Return what sends ddtrace's spans: they are encoded and posted in every variant alike."""
+    from ddtrace.trace import tracer
 
-    class Drop(TraceFilter):
-        def process_trace(self, trace: Any) -> None:
-            return None
-
-    tracer.configure(trace_processors=[Drop()])
+    return tracer.flush
 
 
-def configure(**settings: Any) -> Callable[[], None]:
-    """Configure streaming_dd with everything in the process but the socket, and return its flush."""
+def settings() -> dict[str, Any]:
+    """Return the settings of a variant: everything goes to the stand-in, lines to a file."""
+    log = os.environ.get("BENCHMARK_LOG") or os.path.join(tempfile.mkdtemp(), "access.log")
+    return {"service": "benchmark", "worker": "0", "log_stdout": False, "log_file": log, "log_bridge": False}
+
+
+def configure(**chosen: Any) -> Callable[[], None]:
+    """Configure streaming_dd as users do, and return its flush."""
     from streaming_dd import recorder
 
-    path = os.path.join(tempfile.mkdtemp(), "access.log")
-    found = recorder.configure(
-        sender=Sink(),
-        service="benchmark",
-        worker="0",
-        log_stdout=False,
-        log_file=path,
-        log_bridge=False,
-        **settings,
-    )
-    if found.tracing.enabled:
-        quiet_ddtrace()
+    recorder.configure(**{**settings(), **chosen})
+    return flusher()
+
+
+def flusher() -> Callable[[], None]:
+    """Return what sends everything that was recorded."""
+    from streaming_dd import recorder
+
+    found = recorder.get()
+    send_spans = ddtrace_alone() if found.tracing.enabled else nothing
 
     def flush() -> None:
         found.round(flush=True)
         if found.logs is not None:
             found.logs.flush(10)
+        send_spans()
 
     return flush
 

@@ -174,7 +174,7 @@ def look_at_many() -> tuple[float, ...]:
     longest slice of a look, and its CPU time.
     """
     from streaming_dd import recorder, timers
-    from streaming_dd.watchdog import Watchdog
+    from streaming_dd.tasks.watchdog import Watchdog
 
     apps.configure(**{**_QUIET, "task_silence": 3600})
     gate = asyncio.Event()
@@ -262,7 +262,8 @@ def idle_loop() -> float:
 
 def profile() -> float:
     """Return by how much a profile of 100 samples a second slows what runs meanwhile: 1.1 is a tenth."""
-    from streaming_dd import profiling, timers
+    from streaming_dd import timers
+    from streaming_dd.endpoints import profiling
 
     apps.configure(**_QUIET)
 

@@ -39,8 +39,8 @@ _START = [
 _HOURS = """
 import random, sys
 from streaming_dd.local_agent import LocalAgent, Span
-from streaming_dd.local_agent.logs import Log
-from streaming_dd.local_agent.overview import rss
+from streaming_dd.local_agent.intake.logs import Log
+from streaming_dd.local_agent.page_server.overview import rss
 now = [1_700_000_000.0]
 agent = LocalAgent(dogstatsd_port=None, trace_port=None, logs_port=None, page_port=None, record=False,
                    clock=lambda: now[0], max_spans=20_000, max_logs=20_000)
@@ -53,28 +53,28 @@ number, random_ = 0, random.Random(1)
 for hour in range(int(sys.argv[1])):
     for bucket in range(360):
         for datagram in datagrams:
-            agent.aggregator.feed(datagram)
+            agent.holdings.aggregator.feed(datagram)
         spans, logs = [], []
         for _ in range(100):
             number += 1
             spans.append(Span(f"{number:032x}", str(number), "0", "web.request", f"GET /r{number % 9}", "web", "web",
                               int(now[0] * 1e9), random_.randrange(10**9), 0, {"env": "dev"}, {"_dd.top_level": 1.0}))
             logs.append(Log(now[0], "info", f"line {number} of the hour", "web", attributes={"n": number, "k": "v" * 50}))
-        agent._take_traces([spans], True)
-        agent.records.add_logs(logs)
+        agent.holdings.take_traces([spans], True)
+        agent.holdings.records.add_logs(logs)
         now[0] += 10
-        agent.tick()
+        agent.holdings.tick()
     print(rss() / 2**20)
-agent.records.close()
+agent.holdings.records.close()
 """
 
 
 #: What a page of 16 charts over an hour asks: 12 of 24 series, 4 of 8 distributions; the seconds of CPU of each turn.
 _PAGE = """
 import time
-from streaming_dd.local_agent.sketch import Sketch
-from streaming_dd.local_agent.store import Store
-from streaming_dd.local_agent.widget_data import chart
+from streaming_dd.local_agent.store.sketch import Sketch
+from streaming_dd.local_agent.store.series import Store
+from streaming_dd.local_agent.queries.widget_data import chart
 now = 1_700_003_600
 store = Store(clock=lambda: now)
 for bucket in range(now - 3600, now, 10):

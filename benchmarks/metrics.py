@@ -6,10 +6,10 @@ import socket
 from typing import Any
 
 from . import apps
-from .rounds import median_of, run
+from .rounds import BEFORE, before_is_given, median_of, run, spread_of
 
 ROUNDS = 11
-COUNT = 50_000
+COUNT = 20_000
 
 
 def _client(**options: Any) -> Any:
@@ -37,6 +37,16 @@ def client_increment() -> apps.Prepared:
     return go, client.flush_aggregated_metrics
 
 
+def client_increment_4_tags() -> apps.Prepared:
+    client = _aggregated()
+
+    def go(count: int) -> None:
+        for _ in range(count):
+            client.increment("reports.rows", tags=["kind:csv", "app:reports", "model:Export", "zone:eu"])
+
+    return go, client.flush_aggregated_metrics
+
+
 def client_timing() -> apps.Prepared:
     client = _client(disable_buffering=False)
 
@@ -50,7 +60,7 @@ def client_timing() -> apps.Prepared:
 def _ours() -> tuple[Any, Any, Any]:
     from streaming_dd.catalog import Metric
 
-    rows = Metric("reports.rows", "count", "row", ("kind",), "Rows.")
+    rows = Metric("reports.rows", "count", "row", ("kind", "app", "model", "zone"), "Rows.")
     render = Metric("reports.render", "timer", "millisecond", ("kind",), "Rendering.")
     flush = apps.configure(tracing_enabled=False, logs_enabled=False)
     return rows, render, flush
@@ -81,6 +91,18 @@ def increment() -> apps.Prepared:
     return go, flush
 
 
+def increment_4_tags() -> apps.Prepared:
+    from streaming_dd.timers import increment as call
+
+    rows, _, flush = _ours()
+
+    def go(count: int) -> None:
+        for _ in range(count):
+            call(rows, kind="csv", app="reports", model="Export", zone="eu")
+
+    return go, flush
+
+
 def bound_timing() -> apps.Prepared:
     from streaming_dd import recorder
 
@@ -96,18 +118,23 @@ def bound_timing() -> apps.Prepared:
 
 VARIANTS = {
     "client_increment": client_increment,
+    "client_increment_4_tags": client_increment_4_tags,
     "client_timing": client_timing,
     "bound_increment": bound_increment,
     "increment": increment,
+    "increment_4_tags": increment_4_tags,
     "bound_timing": bound_timing,
 }
+
+#: What is also measured of another build, if one is given.
+_COMPARED = ("increment", "increment_4_tags")
 
 
 def _datagrams() -> tuple[int, int]:
     """Datagrams for 100,000 increments and for 100,000 timings."""
     from streaming_dd import config
     from streaming_dd.catalog import Metric
-    from streaming_dd.metrics import Metrics
+    from streaming_dd.output.metrics import Metrics
 
     class Counting(apps.Sink):
         sent = 0
@@ -132,7 +159,8 @@ def _datagrams() -> tuple[int, int]:
 
 def measure() -> list[tuple[str, float, float, bool]]:
     """Return (goal, figure, limit, met)."""
-    found = run("metrics", VARIANTS, rounds=ROUNDS, count=COUNT)
+    before = [name + BEFORE for name in _COMPARED] if before_is_given() else []
+    found = run("metrics", [*VARIANTS, *before], rounds=ROUNDS, count=COUNT)
     rows = [
         (
             "5 increment of a bound handle, of the aggregated client's",
@@ -140,13 +168,34 @@ def measure() -> list[tuple[str, float, float, bool]]:
             "client_increment",
             0.2,
         ),
-        ("5 increment by metric and tags, of the aggregated client's", "increment", "client_increment", 0.7),
+        (
+            "5 increment by metric and one tag, of the aggregated client's",
+            "increment",
+            "client_increment",
+            0.4,
+        ),
+        (
+            "5 increment by metric and four tags, of the aggregated client's",
+            "increment_4_tags",
+            "client_increment_4_tags",
+            0.4,
+        ),
         ("5 timing of a bound handle, of the buffered client's", "bound_timing", "client_timing", 0.15),
+    ]
+    rows += [
+        (f"{text} (before)", ours + BEFORE, peer, limit)
+        for text, ours, peer, limit in rows
+        if ours + BEFORE in before
     ]
     goals = []
     for text, ours, peer, limit in rows:
-        ratio = median_of(lambda index, a=ours, b=peer: found[a].total[index] / found[b].total[index], ROUNDS)
-        goals.append((text, ratio, limit, ratio <= limit))
+
+        def ratio(index: int, a: str = ours, b: str = peer) -> float:
+            return found[a].total[index] / found[b].total[index]
+
+        low, high = spread_of(ratio, ROUNDS)
+        figure = median_of(ratio, ROUNDS)
+        goals.append((f"{text} [{low:.3f} to {high:.3f}]", figure, limit, figure <= limit))
     increments, timings = _datagrams()
     goals.append(("5 datagrams for 100,000 increments", increments, 10, increments <= 10))
     goals.append(("5 datagrams for 100,000 timings", timings, 800, timings <= 800))
