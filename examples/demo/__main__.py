@@ -18,7 +18,7 @@ from pathlib import Path
 
 from streaming_dd.errors import LocalAgentError
 from streaming_dd.local_agent import LocalAgent
-from streaming_dd.local_agent.api import PAGE
+from streaming_dd.local_agent.page_server.api import PAGE
 
 from .clients import Town
 from .expected import missing, wrong_after_exit
@@ -105,7 +105,8 @@ async def _watch_visitors(
     living = asyncio.create_task(town.live())
     title = (
         "streaming-dd demo",
-        f"start tasks yourself: {servers.urls[0]}   the agent: {_agent_url(watch)}   Ctrl-C stops",
+        f"open {_agent_url(watch)} (the local agent's page), {servers.urls[0]} (the example: start tasks yourself)",
+        "Some of it fails on purpose, so that every outcome is seen. Ctrl-C stops.",
     )
     try:
         with Screen(title) as screen:

@@ -50,8 +50,8 @@ class Town:
         """Let everybody come once, at every worker, and then come again at random; until cancelled."""
         habits: list[Callable[[str], Awaitable[None]]] = [
             *(self._watcher(model, road) for model in ENDS for road in ROADS),
-            self.crowd, self.leave, self.vanish, self.cancel, self.look_around, self.lose_the_way, self.break_things,
-            self.talk, self.hang_up,
+            self.crowd, self.ask, self.leave, self.vanish, self.come_back, self.cancel, self.look_around,
+            self.lose_the_way, self.break_things, self.talk, self.hang_up,
         ]  # fmt: skip
         try:
             async with asyncio.TaskGroup() as visits:
@@ -96,10 +96,11 @@ class Town:
         made: dict[str, Any] = response.raise_for_status().json()
         return made
 
-    async def read(self, url: str, *, events: int | None = None) -> str:
+    async def read(self, url: str, *, events: int | None = None, last_event_id: str | None = None) -> str:
         """Read a stream to its final event, or so many events of it, and return the type of the last one."""
         last, count = "", 0
-        async with aconnect_sse(self.client, "GET", url) as source:
+        headers = {"last-event-id": last_event_id} if last_event_id else {}
+        async with aconnect_sse(self.client, "GET", url, headers=headers) as source:
             async for event in source.aiter_sse():
                 last, count = event.event, count + 1
                 if last in FINAL or count == events:
@@ -121,6 +122,13 @@ class Town:
         ends = await asyncio.gather(*(self.read(url + task[ROADS[n % 2]]) for n in range(3)))
         self.expect("a crowd", ends, ["complete"] * 3)
 
+    async def ask(self, url: str) -> None:
+        """Ask what a language model is asked, and read the answer token by token."""
+        question = {"messages": [{"role": "user", "content": "Who sold most?"}], "stream": True}
+        async with aconnect_sse(self.client, "POST", f"{url}/v1/chat/completions", json=question) as source:
+            events = [event.data async for event in source.aiter_sse()]
+        self.expect("an answer's last event", events[-1:], ["[DONE]"])
+
     async def leave(self, url: str) -> None:
         """Leave in the middle of a stream, by either road; the task goes on."""
         task = await self.create(url, "AnnualReport", 5.0)
@@ -131,6 +139,14 @@ class Town:
         task = await self.create(url, "FeedDigest", 6.0)
         async with self.client.stream("GET", url + task["stream"]):
             await asyncio.sleep(0.3)
+
+    async def come_back(self, url: str) -> None:
+        """Lose a stream in its middle and open it again, as a browser's EventSource does."""
+        task = await self.create(url, "AnnualReport", 4.0)
+        stream = url + task["stream"]
+        await self.read(stream, events=3)
+        await asyncio.sleep(0.3)
+        self.expect("a stream opened again", await self.read(stream, last_event_id="3"), "complete")
 
     async def cancel(self, url: str) -> None:
         """Start what goes on for ever, and cancel it."""

@@ -19,6 +19,21 @@ NOT_PRODUCED: Final[dict[str, str]] = {
     catalog.TASKS_STALLS.name: "no task of the demo is silent or old for long enough",
     catalog.STREAM_STALLS.name: "no stream of the demo is silent for long enough",
     catalog.LOOP_BLOCKED.name: "nothing of the demo holds the event loop",
+    catalog.HTTP_BACKGROUND.name: "nothing of the demo goes on for long after a response",
+    catalog.HTTP_BACKGROUND_WORK.name: "nothing of the demo goes on for long after a response",
+    catalog.CHANNELS_SENT.name: "the demo has no layers of Channels",
+    catalog.CHANNELS_DROPPED.name: "the demo has no layers of Channels",
+    **{
+        metric.name: "no broker carries the demo's tasks"
+        for metric in (
+            catalog.QUEUE_ENQUEUED,
+            catalog.QUEUE_ENDED,
+            catalog.QUEUE_RETRIES,
+            catalog.QUEUE_WAIT,
+            catalog.QUEUE_DEPTH,
+            catalog.QUEUE_OLDEST,
+        )
+    },
 }
 
 #: Outcomes that a healthy demo does not produce.
@@ -72,7 +87,9 @@ def missing(agent: LocalAgent) -> list[str]:
         if check.name not in NOT_PRODUCED and check.full_name(PREFIX) not in checks
     ]
     absent += [
-        f"span {operation.name}" for operation in catalog.SPAN_OPERATIONS if operation.name not in operations
+        f"span {operation.name}"
+        for operation in catalog.SPAN_OPERATIONS
+        if operation.name not in NOT_PRODUCED and operation.name not in operations
     ]
     absent += [f"log: {kind}" for kind, belongs in LOG_KINDS.items() if not any(map(belongs, logs))]
     absent += [
@@ -97,11 +114,15 @@ def wrong_after_exit(agent: LocalAgent) -> list[str]:
         for metric in (catalog.TASKS_COMPLETED, catalog.TASKS_FAILED, catalog.TASKS_CANCELLED)
     )
     if started != ended:
-        wrong.append(f"{started} tasks were started, but {ended} ended")
+        wrong.append(f"{_were(started, 'task')} started, but {ended} ended")
     opened, closed = totals.count(catalog.STREAMS_OPENED), totals.count(catalog.STREAMS_CLOSED)
     if opened != closed:
-        wrong.append(f"{opened} streams were opened, but {closed} closed")
+        wrong.append(f"{_were(opened, 'stream')} opened, but {closed} closed")
     malformed = agent.received.malformed
     if malformed:
         wrong.append(f"{len(malformed)} malformed DogStatsD lines, the first: {malformed[0]}")
     return wrong
+
+
+def _were(number: float, what: str) -> str:
+    return f"{number} {what} was" if number == 1 else f"{number} {what}s were"

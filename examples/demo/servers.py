@@ -72,18 +72,27 @@ class Servers:
         await self.stop()
 
     async def stop(self) -> dict[str, int]:
-        """Stop every process, in the way a deployment does (SIGTERM), and return the exit codes."""
-        for process in self._running.values():
+        """Stop every process, in the way a deployment does (SIGTERM), and return the exit codes.
+
+        The price service ends last: the workers' tasks ask it until they end.
+        """
+        codes = await self._stop([name for name in self._running if name != "prices"])
+        codes |= await self._stop(list(self._running))
+        return codes
+
+    async def _stop(self, names: list[str]) -> dict[str, int]:
+        for name in names:
             with suppress(ProcessLookupError):
-                process.send_signal(signal.SIGTERM)
+                self._running[name].send_signal(signal.SIGTERM)
         codes = {}
-        for name, process in self._running.items():
+        for name in names:
+            process = self._running[name]
             try:
                 codes[name] = await asyncio.wait_for(process.wait(), STOP)
             except TimeoutError:
                 process.kill()
                 codes[name] = await process.wait()
-        self._running.clear()
+            del self._running[name]
         return codes
 
     def check(self) -> None:

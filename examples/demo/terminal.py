@@ -75,12 +75,14 @@ def _requests(view: View, ink: Ink) -> list[str]:
     closed = ", ".join(
         f"{ink(name, _OUTCOMES.get(name, ''))} {count}" for name, count in view.streams_closed.items()
     )
+    clients = (
+        f"{ink(view.clients, 'bold')} client{'s' * (view.clients != 1)} now, {view.clients_peak} seen at once"
+    )
     slowest = ", ".join(f"{ink(route)} {_ms(p95)}" for route, p95 in view.slowest)
     return [
         f"requests  {ink(f'{view.per_second:.1f}/s', 'bold')}, {view.requests} so far, errors {share} ({view.errors})",
         f"          p95 to first byte {ink(_ms(view.ttfb_p95_ms), 'bold')}; slowest: {slowest or 'none yet'}",
-        f"streams   {ink(view.clients, 'bold')} clients now, {view.clients_peak} at most; closed: {closed or 'none yet'}"
-        f"; {view.websockets} WebSockets",
+        f"streams   {clients}; closed: {closed or 'none yet'}; {view.websockets} WebSocket{'s' * (view.websockets != 1)}",
     ]
 
 

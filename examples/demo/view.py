@@ -14,9 +14,9 @@ from typing import Any
 from streaming_dd import catalog
 from streaming_dd.catalog import Metric
 from streaming_dd.local_agent import LocalAgent, Span
-from streaming_dd.local_agent.contexts import Summary
-from streaming_dd.local_agent.sketch import merged
-from streaming_dd.local_agent.traces import trace_id_of
+from streaming_dd.local_agent.intake.spans import trace_id_of
+from streaming_dd.local_agent.store.contexts import Summary
+from streaming_dd.local_agent.store.sketch import merged
 
 PREFIX = "streaming"
 _OURS = frozenset(operation.name for operation in catalog.SPAN_OPERATIONS)
@@ -135,9 +135,11 @@ class Watch:
         totals, now = Totals(self.agent.snapshot()), time.monotonic()
         requests, errors = totals.count(catalog.HTTP_REQUESTS), totals.count(catalog.HTTP_ERRORS)
         clients = totals.now(catalog.CLIENTS_ACTIVE)
-        self._most_clients = max(self._most_clients, clients)
+        # Between two looks there may have been more: a worker's own peak says so.
+        peak = round(max((one.last for one, _ in totals.of(catalog.CLIENTS_WORKER_PEAK)), default=0))
+        self._most_clients = max(self._most_clients, clients, peak)
         received = self.agent.received
-        spans, logs, came = received.spans, received.logs, self.agent.totals()
+        spans, logs, came = received.spans, received.logs, self.agent.holdings.totals()
         return View(
             seconds=now - self.began,
             requests=requests,
@@ -158,11 +160,11 @@ class Watch:
             traces=last_traces(spans),
             failure=last_failure(logs),
             received={
-                "datagrams": self.agent.aggregator.intake.datagrams,
+                "datagrams": self.agent.holdings.aggregator.intake.datagrams,
                 "samples": came["samples"],
                 "spans": came["spans"],
                 "log lines": came["logs"],
-                "malformed": self.agent.aggregator.intake.malformed,
+                "malformed": self.agent.holdings.aggregator.intake.malformed,
             },
         )
 

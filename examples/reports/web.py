@@ -22,6 +22,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from .answers import answer
 from .coordinator import coordinator, task_model
 from .models import FeedDigest
 from .sse import HEADERS, stream
@@ -165,6 +166,7 @@ def application(django: ASGIApp) -> Starlette:
             Route("/tasks/{app}/{model}/{id:int}/cancel", cancel, methods=["POST"]),
             Route("/stream/{app}/{model}/{id:int}", task_stream),
             Route("/price/{sku}", price),
+            Route("/v1/chat/completions", answer, methods=["POST"]),
             Route("/broken", broken),
             Route("/broken/stream", broken_stream),
             WebSocketRoute("/ws", live),
