@@ -42,6 +42,8 @@ class Town:
         self.surprises: list[str] = []
         #: Set once every visitor has come once: what the demo must show has then been asked for.
         self.toured = asyncio.Event()
+        #: The first visit of every habit, each a task that has the habit's name.
+        self.tour: list[asyncio.Task[None]] = []
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
         timeout = httpx.Timeout(20.0, read=60.0)
         self.client = httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=False)
@@ -55,19 +57,19 @@ class Town:
         ]  # fmt: skip
         try:
             async with asyncio.TaskGroup() as visits:
-                tour = []
                 for number, habit in enumerate(habits):
-                    tour.append(visits.create_task(self._visit(habit, self.urls[number % len(self.urls)])))
+                    visit = self._visit(habit, self.urls[number % len(self.urls)])
+                    self.tour.append(visits.create_task(visit, name=habit.__name__))
                     await asyncio.sleep(0.1)
-                visits.create_task(self._tell_when_done(tour))
+                visits.create_task(self._tell_when_done())
                 while True:
                     await asyncio.sleep(self.dice.expovariate(3.0))
                     visits.create_task(self._visit(self.dice.choice(habits), self.dice.choice(self.urls)))
         finally:
             await self.client.aclose()
 
-    async def _tell_when_done(self, tour: list[asyncio.Task[None]]) -> None:
-        await asyncio.wait(tour)
+    async def _tell_when_done(self) -> None:
+        await asyncio.wait(self.tour)
         self.toured.set()
 
     async def _visit(self, habit: Callable[[str], Awaitable[None]], url: str) -> None:

@@ -47,6 +47,10 @@ async def visited(ports: Ports, folder: Path) -> LocalAgent:
             try:
                 async with asyncio.timeout(DEADLINE):
                     await town.toured.wait()
+            except TimeoutError:
+                for visit in town.tour:
+                    visit.print_stack()
+                pytest.fail(f"of {len(town.tour)} visits some did not end; surprises: {town.surprises}")
             finally:
                 living.cancel()
                 with suppress(asyncio.CancelledError):

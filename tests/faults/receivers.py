@@ -22,6 +22,13 @@ _RATE = re.compile(r"\|@([\d.e-]+)")
 _SLOWLY = 0.1
 
 
+def end(one: socket.socket) -> None:
+    """Close a socket, and wake whoever waits for something from it."""
+    with contextlib.suppress(OSError):
+        one.shutdown(socket.SHUT_RDWR)
+    one.close()
+
+
 class Receiver:
     """What is common: the fault in force, and the threads that serve."""
 
@@ -107,13 +114,15 @@ class Statsd(Receiver):
             if stream:
                 self._socket.listen()
         self._taken: list[socket.socket] = []
-        self._spawn(self._accept if self.transport == "unix stream" else self._receive, self._socket)
+        self._first = self._spawn(
+            self._accept if self.transport == "unix stream" else self._receive, self._socket
+        )
 
     def go(self) -> None:
-        for one in (self._socket, *self._taken):
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+        end(self._socket)
+        self._first.join(10)  # it may just have taken one more
+        for one in self._taken:
+            end(one)
 
     def _accept(self, listening: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -243,13 +252,13 @@ class Lines(Receiver):
         self._socket = socket.create_server(("127.0.0.1", self.port))
         self.port = self._socket.getsockname()[1]
         self._taken: list[socket.socket] = []
-        self._spawn(self._accept, self._socket)
+        self._first = self._spawn(self._accept, self._socket)
 
     def go(self) -> None:
-        for one in (self._socket, *self._taken):
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+        end(self._socket)
+        self._first.join(10)  # it may just have taken one more
+        for one in self._taken:
+            end(one)
 
     def settle(self) -> None:
         if not self.fault:

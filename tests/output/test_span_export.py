@@ -131,15 +131,17 @@ def test_an_intake_that_never_answers_does_not_hold_the_exit() -> None:
         taken = threading.Event()
 
         def take() -> None:
-            connections = []
-            with contextlib.suppress(OSError):  # closed at the end of the test
+            with (
+                contextlib.ExitStack() as open_until_then,
+                contextlib.suppress(OSError),
+            ):  # the end of the test
                 while True:
-                    connection, _ = intake.accept()
-                    connections.append(connection)
+                    connection = open_until_then.enter_context(intake.accept()[0])
                     if b"traces" in connection.recv(65_536):
                         taken.set()
 
-        threading.Thread(target=take, daemon=True).start()
+        taking = threading.Thread(target=take, daemon=True)
+        taking.start()
         process = subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(ENDING)],
             env={
@@ -158,6 +160,8 @@ def test_an_intake_that_never_answers_does_not_hold_the_exit() -> None:
         print(file=process.stdin, flush=True)
         began = float(process.stdout.readline())
         process.communicate(timeout=100)
+        intake.shutdown(socket.SHUT_RDWR)
+        taking.join()
         assert process.returncode == 0
         assert time.time() - began < 10
 

@@ -204,10 +204,9 @@ def test_a_port_that_does_not_speak_http() -> None:
         def answer() -> None:
             with suppress(OSError):  # the test has ended
                 while True:  # the first to ask may be ddtrace, which looks for its Agent by itself
-                    connection, _ = server.accept()
-                    connection.recv(1000)
-                    connection.sendall(b"220 smtp ready\r\n")
-                    connection.close()
+                    with server.accept()[0] as connection, suppress(ConnectionError):
+                        connection.recv(1000)
+                        connection.sendall(b"220 smtp ready\r\n")
 
         threading.Thread(target=answer, daemon=True).start()
         use(trace_agent_url=f"http://127.0.0.1:{server.getsockname()[1]}")

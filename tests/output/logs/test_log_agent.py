@@ -6,6 +6,7 @@ import logging
 import socket
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 from free_ports import free_port
@@ -23,13 +24,8 @@ class Intake:
         self.received = b""
         self._connections: list[socket.socket] = []
         self.port = free_port()
-        self._listener = self._listen(self.port)
         self.address = f"127.0.0.1:{self.port}"
-
-    def _listen(self, port: int) -> socket.socket:
-        listener = socket.create_server(("127.0.0.1", port))
-        threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
-        return listener
+        self.restart()
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -52,16 +48,21 @@ class Intake:
 
     def stop(self) -> None:
         """Go away as an Agent does that is stopped: connections end, the port refuses."""
-        self._listener.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):  # it has been stopped
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self._accepting.join()  # it may just have taken one, which would outlive the stop
         for connection in self._connections:
-            connection.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):  # its client has left
+                connection.shutdown(socket.SHUT_RDWR)
             connection.close()
         self._connections.clear()
 
     def restart(self) -> None:
         """Come back at the same port."""
-        self._listener = self._listen(self.port)
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self._accepting = threading.Thread(target=self._accept, args=(self._listener,), daemon=True)
+        self._accepting.start()
 
 
 @pytest.fixture
@@ -69,10 +70,7 @@ def intake():
     """Run an Intake for a test."""
     server = Intake()
     yield server
-    try:
-        server.stop()
-    except OSError:
-        pass  # the test stopped it
+    server.stop()
 
 
 @pytest.fixture
@@ -155,14 +153,13 @@ def test_an_absent_agent_is_said_once_and_costs_no_time(start, nobody, caplog):
 
 
 @pytest.mark.slow
-def test_an_outage_of_the_intake_is_told_at_its_begin_and_at_its_end(start, caplog, monkeypatch):
+def test_an_outage_of_the_intake_is_told_at_its_begin_and_at_its_end(start, intake, caplog, monkeypatch):
     """However often connecting fails: one line when it goes, one when it is back, with how many lines were dropped."""
     monkeypatch.setattr(notices, "_EVERY", 0.0)
     caplog.set_level("INFO")
-    intake = Intake()
     logs = start(log_file="", log_agent=intake.address, log_queue=100, log_bridge=False)
     logger.info("first")
-    assert logs.flush(30)
+    wait_until(lambda: b"first" in intake.received)
     intake.stop()
     wait_until(lambda: logger.info("x") or logs.dropped.get("disconnected", 0) > 500)
     intake.restart()
