@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from . import recorder
-from .errors import ConfigError
 from .output import tracing
 from .output.notices import say
 from .recorder import Recorder
@@ -49,13 +48,9 @@ class DatadogMiddleware(StandsIn):
         """Handle one request, WebSocket or lifespan."""
         serving = self._serving
         if serving is None or serving.recorder is not recorder.current:
-            try:
-                serving = self._begin(scope["type"])
-            except ConfigError as error:
-                if scope["type"] != "lifespan":
-                    raise
-                await receive()  # of an exception here servers conclude that there is no lifespan, and go on
-                await send({"type": "lifespan.startup.failed", "message": str(error)})
+            serving = self._try(lambda: self._begin(scope["type"]), recorder.current is not None)
+            if serving is None:
+                await self._unobserved(scope, receive, send)
                 return
         if (
             scope["type"] != "http"

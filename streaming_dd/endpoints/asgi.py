@@ -61,7 +61,10 @@ class Endpoints(StandsIn):
         """Answer a request that is ours; pass on whatever else comes."""
         seen = self._recorder
         if seen is None or seen is not recorder.current:
-            seen = self._begin()
+            seen = self._try(self._begin, recorder.current is not None)
+            if seen is None:
+                await self._unobserved(scope, receive, send)
+                return
         if self._passes:
             pass
         elif scope["type"] == "http":

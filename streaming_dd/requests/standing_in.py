@@ -1,9 +1,20 @@
-"""What stands around an application and is used in its place: `app.get`, `app.state`, `app.url_path_for`. No state."""
+"""What stands around an application and is used in its place: `app.get`, `app.state`, `app.url_path_for`.
+
+State: why nothing can be recorded, if that is so.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ..errors import ConfigError
+from ..output.notices import say
+from .messages import Receive, Scope, Send
+
+Begun = TypeVar("Begun")
 
 
 class StandsIn:
@@ -13,6 +24,8 @@ class StandsIn:
     """
 
     app: Any
+    #: Why nothing can be recorded.
+    _unusable: ConfigError | None = None
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name == "app":
@@ -25,6 +38,28 @@ class StandsIn:
             object.__setattr__(self, name, value)
         else:
             setattr(inner, name, value)
+
+    def _try(self, begin: Callable[[], Begun], configured: bool) -> Begun | None:
+        """Return what `begin` returns; None where the configuration cannot be used, which is tried once."""
+        if self._unusable is None or configured:
+            try:
+                return begin()
+            except ConfigError as error:
+                self._unusable = error
+        return None
+
+    async def _unobserved(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Do what is left where the configuration cannot be used: end the server's start, or serve as if we were not there.
+
+        A server that has a lifespan ends with the message. Another one serves already: it says so, once a minute.
+        """
+        if scope["type"] == "lifespan":
+            await receive()  # of an exception here servers conclude that there is no lifespan, and go on
+            await send({"type": "lifespan.startup.failed", "message": str(self._unusable)})
+            return
+        text = f"Nothing is recorded until this is set right and the process started again: {self._unusable}"
+        say("configuration", text, level=logging.ERROR)
+        await self.app(scope, receive, send)
 
 
 def runs_in_asyncio() -> bool:

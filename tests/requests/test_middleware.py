@@ -15,7 +15,9 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocket
 
 from streaming_dd import recorder
+from streaming_dd.endpoints import Endpoints
 from streaming_dd.middleware import DatadogMiddleware
+from streaming_dd.output import notices
 
 
 async def until(condition: Any, timeout: float = 30) -> None:
@@ -681,6 +683,29 @@ def test_a_wrong_setting_ends_the_start_of_the_server(monkeypatch: Any) -> None:
     (told,) = sent
     assert told["type"] == "lifespan.startup.failed"
     assert told["message"].startswith("STREAMING_LOG_LEVEL: 'loud'")
+
+
+@pytest.mark.parametrize(
+    "door", [DatadogMiddleware, Endpoints, lambda app: Endpoints(DatadogMiddleware(app))]
+)
+def test_a_wrong_setting_costs_no_request_where_there_is_no_lifespan(
+    door: Any, exchange: Any, monkeypatch: Any, caplog: Any
+) -> None:
+    """A server without a lifespan serves already: what is asked for comes, and why nothing is recorded is said once."""
+    recorder.reset()
+    notices.reset()
+    monkeypatch.setenv("STREAMING_LOG_LEVEL", "loud")
+    app = door(SITE)
+    try:
+        for _ in range(3):
+            request = exchange("/hello/a")
+            asyncio.run(request.run(app))
+            assert request.sent[0]["status"] == 200
+    finally:
+        recorder.reset()
+    (told,) = {record.getMessage() for record in caplog.records}
+    assert "STREAMING_LOG_LEVEL: 'loud'" in told
+    assert "write one of TRACE, DEBUG" in told
 
 
 # --- access log ---------------------------------------------------------------------------------------------
