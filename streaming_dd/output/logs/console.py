@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 
-from .destinations import Stdout
+from .stdout import Stdout
 
 _COLOURS: Final = {
     "debug": "2",

@@ -6,8 +6,9 @@ from ...config import Config
 from . import feedback
 from .agent import AgentTcp
 from .console import Console
-from .destinations import Destination, Stdout
+from .destinations import Destination
 from .file import RotatingFile
+from .stdout import Stdout
 
 
 def for_people(config: Config) -> bool:

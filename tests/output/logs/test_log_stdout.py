@@ -12,7 +12,7 @@ import pytest
 from log_helpers import messages, parse_lines, run_script, wait_until
 
 from streaming_dd.output.logs import feedback
-from streaming_dd.output.logs.destinations import Stdout
+from streaming_dd.output.logs.stdout import Stdout
 
 
 def test_a_stream_without_a_descriptor_is_written_to(capsys):
