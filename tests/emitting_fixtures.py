@@ -67,6 +67,12 @@ class MemorySender:
         return [float(x) for v, t in self.samples(name) if tags.items() <= t.items() for x in v.split(":")]
 
 
+@pytest.fixture(autouse=True)
+def _nothing_was_said_before() -> None:
+    """Forget what a test of another module had us say within this minute: which one that is differs from run to run."""
+    notices.reset()
+
+
 @pytest.fixture(scope="session")
 def sender_class() -> type[MemorySender]:
     return MemorySender
@@ -236,7 +242,7 @@ def burn(seconds: float) -> float:
     return now - start
 
 
-def eventually(condition: Callable[[], Any], timeout: float = 20) -> Any:
+def eventually(condition: Callable[[], Any], timeout: float = 60) -> Any:
     """Wait until `condition` is true; blocks."""
     deadline = time.monotonic() + timeout
     while not (found := condition()):
@@ -245,7 +251,7 @@ def eventually(condition: Callable[[], Any], timeout: float = 20) -> Any:
     return found
 
 
-async def soon(condition: Callable[[], Any], timeout: float = 20) -> Any:
+async def soon(condition: Callable[[], Any], timeout: float = 60) -> Any:
     """Wait until `condition` is true, the loop running on."""
     deadline = time.monotonic() + timeout
     while not (found := condition()):
