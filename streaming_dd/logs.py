@@ -25,7 +25,7 @@ from .output.logs.lines import Around, Correlation, LineRenderer
 from .output.logs.loguru_handler import LoguruHandler
 from .output.notices import say
 
-_DRAINING_WAIT: Final = 0.2
+_DRAINING_WAIT: Final = 1.0  # of one line: a busy machine is late with the thread that writes it
 #: What a process that gets our logger from another needs to know; no secrets, a pickle may be kept.
 _INHERITED: Final = (
     *("service", "env", "version", "enabled", "logs_enabled", "log_level", "log_stdout", "log_file"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 
 import pytest
 from log_helpers import messages, run_script
@@ -33,7 +34,7 @@ def test_configure_starts_logging_alone(tmp_path, monkeypatch):
     current = logs.configure(path=str(tmp_path / "a.log"), level="debug", stdout=False, redact=["ssn"])
     assert logs.current() is current
     logger.debug("x")
-    assert current.stop(5)
+    assert current.stop(60)
     assert logs.current() is None
     line = json.loads((tmp_path / "a.log").read_text())
     assert line["service"] == "from-environment"
@@ -54,7 +55,7 @@ def test_a_wrong_argument_is_an_error_and_changes_nothing(tmp_path, arguments, s
     with pytest.raises(ConfigError, match=said):
         logs.configure(**arguments)
     logger.info("still here")
-    assert current.stop(5)
+    assert current.stop(60)
     assert read(tmp_path / "a.log") == ["still here"]
 
 
@@ -67,7 +68,7 @@ def test_the_same_config_again_changes_nothing(tmp_path):
     assert first._destinations is destinations
     logger.info("once")
     logging.getLogger("x").warning("once")
-    assert first.stop(5)
+    assert first.stop(60)
     assert read(tmp_path / "a.log") == ["once", "once"]
 
 
@@ -84,7 +85,7 @@ def test_another_config_takes_over_without_losing_a_line(tmp_path):
     assert again is first
     logger.info("two")
     first.emit({"message": "three"})
-    assert first.stop(5)
+    assert first.stop(60)
     assert read(tmp_path / "a.log")[0] == "one"
     assert read(tmp_path / "b.log") == ["two", "three"]
     assert first.dropped == {"unserialisable": 1}
@@ -103,11 +104,28 @@ def test_configure_and_the_rest_of_the_package_come_in_any_order(tmp_path, order
         step()
     logger.info("x")
     current = logs.current()
-    assert current.stop(5)
+    assert current.stop(60)
     line = json.loads((tmp_path / "a.log").read_text())
     assert (line["service"], line["message"]) == ("shop", "x")
     assert current.config.access_log is True
     assert current.config.log_stdout is False
+
+
+def test_a_line_of_the_end_is_waited_for_also_where_the_thread_that_writes_is_late(tmp_path, monkeypatch):
+    """After `drain` a line is written when the call returns: the process may die by a signal right after it."""
+    current = logs.configure(path=str(tmp_path / "a.log"), stdout=False)
+    (file,) = current._destinations
+    send = file.send
+
+    def late(lines):
+        time.sleep(0.5)
+        return send(lines)
+
+    monkeypatch.setattr(file, "send", late)
+    assert current.drain(60)
+    logger.info("last")
+    assert read(tmp_path / "a.log") == ["last"]
+    assert current.stop(60)
 
 
 @pytest.mark.process
