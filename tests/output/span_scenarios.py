@@ -321,6 +321,8 @@ def set_up() -> None:
 
 
 def main() -> None:
+    # Rounds are made here: one in between would send a span in the phase that comes next.
+    recorder.Recorder.start = lambda self: None  # type: ignore[method-assign]
     if SETUP == "missing":
         set_up()
     found = recorder.get()

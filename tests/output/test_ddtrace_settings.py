@@ -39,7 +39,7 @@ def started(arguments: dict[str, Any] | None = None, **variables: str) -> list[s
         env={**clean, **quiet, **variables},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=250,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr

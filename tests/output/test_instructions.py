@@ -7,6 +7,7 @@ that is exceeded for a good reason is raised together with that reason.
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import sys
 from collections import Counter
@@ -61,6 +62,7 @@ def traced(configure: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(found, "round", lambda **_: None)
     monkeypatch.setattr("streaming_dd.requests.streams.open_stream._LATE", 3600.0)
     monkeypatch.setattr("streaming_dd.requests.watch.INTERVAL", 3600.0)
+    monkeypatch.setattr("streaming_dd.requests.http_exchange._BACKGROUND", 3600.0)
     found.tracing.settle()
     assert found.tracing.full_path_because == ""
     yield found
@@ -83,11 +85,14 @@ def instructions(operate: Callable[[], Any]) -> Counter[str]:
 
     operate()  # what only the first one does
     before = sys.gettrace()
+    gc.collect()
+    gc.disable()  # what other tests have left behind may have something to do when it is forgotten
     sys.settrace(trace)
     try:
         operate()
     finally:
         sys.settrace(before)
+        gc.enable()
     return counts
 
 

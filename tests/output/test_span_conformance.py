@@ -89,6 +89,7 @@ def run(framework: str, environment: dict[str, str], receiver: TraceReceiver) ->
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{receiver.url}/v1/traces",
         "DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false",
         "DD_REMOTE_CONFIGURATION_ENABLED": "false",
+        "DD_TRACE_WRITER_INTERVAL_SECONDS": "3600",  # who flushes does not wait for what the writer's thread sends
         "DD_SERVICE": "site",
         "DD_ENV": "test",
         "DD_VERSION": "1.2",
@@ -101,7 +102,7 @@ def run(framework: str, environment: dict[str, str], receiver: TraceReceiver) ->
     if launcher:
         command = [sys.executable, "-m", "ddtrace.commands.ddtrace_run", *command]
     finished = subprocess.run(
-        command, env={**kept, **settings}, capture_output=True, text=True, timeout=100, check=False
+        command, env={**kept, **settings}, capture_output=True, text=True, timeout=250, check=False
     )
     assert finished.returncode == 0, finished.stderr[-600:]
     return dict(json.loads(finished.stdout.splitlines()[-1]))

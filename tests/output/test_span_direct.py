@@ -47,6 +47,7 @@ def run(script: str) -> list[dict[str, Any]]:
             "DD_TRACE_AGENT_URL": receiver.url,
             "DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false",
             "DD_REMOTE_CONFIGURATION_ENABLED": "false",
+            "DD_TRACE_WRITER_INTERVAL_SECONDS": "3600",
             "STREAMING_METRICS_ENABLED": "false",
             "STREAMING_LOGS_ENABLED": "false",
             "TESTS": os.path.dirname(__file__),
@@ -56,7 +57,7 @@ def run(script: str) -> list[dict[str, Any]]:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=250,
             check=False,
         )
     assert done.returncode == 0, done.stderr[-1500:]

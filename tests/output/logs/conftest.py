@@ -26,7 +26,7 @@ def _nothing_left_behind() -> Iterator[None]:
     yield
     current = logs.current()
     if current is not None:
-        current.stop(5)
+        current.stop(60)
     for added in set(logger._core.handlers) - before:  # type: ignore[attr-defined]
         logger.remove(added)
     notices.reset()
@@ -45,7 +45,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Logs]]:
 
     yield start_logs
     for item in started:
-        item.stop(5)
+        item.stop(60)
 
 
 @pytest.fixture

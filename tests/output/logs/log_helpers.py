@@ -27,7 +27,7 @@ def messages(data: bytes) -> list[str]:
     return [line["message"] for line in parse_lines(data)]
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 100.0) -> None:
     """Poll until `condition` holds; fail after a deadline that a loaded machine keeps."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -38,4 +38,4 @@ def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
 def run_script(code: str, *arguments: object, **options: Any) -> subprocess.CompletedProcess[bytes]:
     """Run Python code in a process of its own, which ends by itself; nothing of this one's logging is in it."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, timeout=60, check=False, **options)
+    return subprocess.run(command, capture_output=True, timeout=250, check=False, **options)

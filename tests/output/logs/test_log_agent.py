@@ -83,11 +83,11 @@ def nobody():
 
 def test_lines_arrive_as_json_lines(start, intake):
     """Each line arrives once, in order, ended by a newline."""
-    logs = start(log_file="", log_agent=intake.address)
+    logs = start(log_file="", log_agent=intake.address, log_bridge=False)
     for number in range(500):
         logger.info("{}", number)
-    assert logs.stop(30)
-    wait_until(lambda: intake.received.count(b"\n") == 500)
+    assert logs.stop(60)
+    wait_until(lambda: intake.received.count(b"\n") >= 500)
     assert messages(intake.received) == [str(number) for number in range(500)]
 
 
@@ -103,35 +103,36 @@ def test_an_ipv6_address_may_be_written_in_brackets(start):
         connection, _ = listener.accept()
         with connection:
             assert messages(connection.recv(65536)) == ["six"]
-        logs.stop(5)
+        logs.stop(60)
 
 
-def test_lines_wait_while_the_agent_restarts(start, intake):
+def test_lines_wait_while_the_agent_restarts(start, intake, caplog):
     """What is logged while the Agent is away arrives when it is back; nothing arrives twice."""
     logs = start(log_file="", log_agent=intake.address, log_bridge=False)
     logger.info("before")
-    wait_until(lambda: b"before" in intake.received)
+    wait_until(lambda: intake.received.endswith(b"\n"))
     intake.stop()
     for number in range(20):
         logger.info("while away {}", number)
+    wait_until(lambda: "cannot be reached" in caplog.text)
     time.sleep(0.3)  # several attempts fail
     intake.restart()
     logger.info("after")
-    wait_until(lambda: b"after" in intake.received)
+    wait_until(lambda: intake.received.count(b"\n") >= 22)
     assert messages(intake.received) == ["before", *(f"while away {number}" for number in range(20)), "after"]
-    assert logs.stop(30)
+    assert logs.stop(60)
     assert logs.dropped == {}
 
 
-def test_an_agent_that_starts_late_gets_the_lines(start, intake):
+def test_an_agent_that_starts_late_gets_the_lines(start, intake, caplog):
     """An application may start before its Agent."""
     intake.stop()
     logs = start(log_file="", log_agent=intake.address)
     logger.info("early")
-    time.sleep(0.2)
+    wait_until(lambda: "cannot be reached" in caplog.text)
     intake.restart()
     wait_until(lambda: b"early" in intake.received)
-    assert logs.flush(30)
+    assert logs.flush(60)
 
 
 def test_an_absent_agent_is_said_once_and_costs_no_time(start, nobody, caplog):
@@ -140,11 +141,11 @@ def test_an_absent_agent_is_said_once_and_costs_no_time(start, nobody, caplog):
     began = time.process_time()
     for _ in range(2000):
         logger.info("x")
-    assert time.process_time() - began < 5
+    assert time.process_time() - began < 10
     wait_until(lambda: "cannot be reached" in caplog.text)
     began = time.monotonic()
-    assert logs.stop(60) is False
-    assert time.monotonic() - began < 20
+    assert logs.stop(200) is False
+    assert time.monotonic() - began < 60
     unreachable = [record for record in caplog.records if "cannot be reached" in record.getMessage()]
     assert len(unreachable) == 1
     assert unreachable[0].levelno == logging.WARNING
@@ -161,6 +162,10 @@ def test_an_outage_of_the_intake_is_told_at_its_begin_and_at_its_end(start, inta
     logger.info("first")
     wait_until(lambda: b"first" in intake.received)
     intake.stop()
+    logger.info(
+        "x"
+    )  # more of them before that is seen would be dropped for another reason, which is told, too
+    wait_until(lambda: "cannot be reached" in caplog.text)
     wait_until(lambda: logger.info("x") or logs.dropped.get("disconnected", 0) > 500)
     intake.restart()
     wait_until(lambda: "answers again" in caplog.text)
@@ -176,11 +181,14 @@ def test_an_agent_that_does_not_read_holds_nobody(start, caplog):
     """A connected Agent that never reads: callers go on, the queue is bounded, stop ends within its time."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         logs = start(log_file="", log_agent=f"127.0.0.1:{listener.getsockname()[1]}", log_queue=50)
-        for _ in range(300):
-            logger.info("x" * 100_000)
-        began = time.monotonic()
-        assert logs.stop(1.0) is False
-        assert time.monotonic() - began < 20
+        logger.info("first")
+        with listener.accept()[0] as connection:
+            assert connection.recv(1)  # it is connected, and knows that it is
+            for _ in range(300):
+                logger.info("x" * 100_000)
+            began = time.monotonic()
+            assert logs.stop(1.0) is False
+            assert time.monotonic() - began < 30
         assert logs.dropped["queue_full"] > 100
         assert caplog.text.count("are dropped") == 1
 
@@ -191,7 +199,7 @@ def test_the_bytes_that_wait_are_bounded_too(nobody, monkeypatch):
     agent = AgentTcp(f"127.0.0.1:{nobody}", 10_000)
     for _ in range(100):
         agent.put(b"x" * 100_000)
-    assert agent.stop(5) is False
+    assert agent.stop(60) is False
     assert agent.dropped == {"disconnected": 100}
 
 
@@ -212,5 +220,5 @@ atexit._run_exitfuncs()
 print(time.monotonic() - began)
 """
     result = run_script(code, f"127.0.0.1:{nobody}")
-    assert float(result.stdout) < 20, result
+    assert float(result.stdout) < 40, result
     assert result.stderr.count(b"cannot be reached") == 1

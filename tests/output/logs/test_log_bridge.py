@@ -23,17 +23,18 @@ from streaming_dd.output.logs.bridge import BridgeHandler, forwards_to_loguru, w
 @pytest.fixture(autouse=True)
 def _standard_library_as_it_was():
     """Put every logger back after a test, whatever it configured."""
-    root = logging.getLogger()
-    saved = (root.level, list(root.handlers))
+    saved = {
+        logger: (logger.level, list(logger.handlers), logger.propagate, logger.disabled)
+        for logger in (logging.getLogger(), *logging.root.manager.loggerDict.values())
+        if isinstance(logger, logging.Logger)
+    }
     yield
-    root.setLevel(saved[0])
-    root.handlers[:] = saved[1]
-    for logger in logging.root.manager.loggerDict.values():
+    for logger in (*saved, *logging.root.manager.loggerDict.values()):
         if isinstance(logger, logging.Logger):
-            logger.handlers.clear()
-            logger.propagate = True
-            logger.setLevel(logging.NOTSET)
-            logger.disabled = False
+            level, handlers, propagate, disabled = saved.get(logger, (logging.NOTSET, [], True, False))
+            logger.setLevel(level)
+            logger.handlers[:] = handlers
+            logger.propagate, logger.disabled = propagate, disabled
 
 
 def snapshot():
@@ -67,7 +68,7 @@ def test_handlers_are_put_back_in_their_order(start, capfd):
     try:
         logs = start(log_stdout=True)
         logger.addHandler(later)
-        assert logs.stop(5)
+        assert logs.stop(60)
         assert logger.handlers == [console, file, later]
     finally:
         logger.handlers.clear()
@@ -79,7 +80,7 @@ def test_uvicorns_loggers_are_bridged_and_put_back(start, lines, uvicorn_config,
     before = snapshot()
     logs = start(log_stdout=True)
     logging.getLogger("uvicorn.error").info("started %d", 5, extra={"color_message": "\x1b[36mstarted"})
-    assert logs.stop(5)
+    assert logs.stop(60)
     assert snapshot() == before
     logging.getLogger("uvicorn.error").info("as before")
     (line,) = lines()
@@ -96,7 +97,7 @@ def test_consoles_keep_writing_while_stdout_is_not_ours(start, lines, uvicorn_co
     uvicorn_config()
     logs = start(log_stdout=False)
     logging.getLogger("uvicorn.error").info("started")
-    assert logs.stop(5)
+    assert logs.stop(60)
     assert [line["message"] for line in lines()] == ["started"]
     assert "started" in capfd.readouterr().err
 
@@ -109,7 +110,7 @@ def test_uvicorns_access_lines_give_way_to_ours(start, lines, uvicorn_config, ca
     assert not access.hasHandlers()  # what uvicorn asks before it makes a line
     logs.refresh_bridge()
     access.info('%s - "%s %s HTTP/%s" %d', "127.0.0.1:1", "GET", "/", "1.1", 200)
-    assert logs.stop(5)
+    assert logs.stop(60)
     assert lines() == []
     assert access.hasHandlers()
 
@@ -119,7 +120,7 @@ def test_uvicorns_access_lines_are_bridged_without_ours(start, lines, uvicorn_co
     uvicorn_config()
     logs = start(access_log=False)
     logging.getLogger("uvicorn.access").info('%s - "%s %s HTTP/%s" %d', "127.0.0.1:1", "GET", "/", "1.1", 200)
-    assert logs.stop(5)
+    assert logs.stop(60)
     assert [line["message"] for line in lines()] == ['127.0.0.1:1 - "GET / HTTP/1.1" 200']
 
 
@@ -132,7 +133,7 @@ def test_a_dictconfig_after_our_start_is_repaired(start, lines, uvicorn_config, 
     logs.refresh_bridge()
     logs.refresh_bridge()
     logging.getLogger("uvicorn.error").info("once")
-    assert logs.stop(5)
+    assert logs.stop(60)
     assert snapshot()["uvicorn"] == configured
     assert len(logging.getLogger("uvicorn.access").handlers) == 1
     assert [line["message"] for line in lines()] == ["once"]
@@ -154,7 +155,7 @@ def test_loggers_at_two_levels_with_handlers_of_their_own_do_not_double(start, l
     logs.refresh_bridge()
     for name in ("streaming", "streaming.coordinator", "streaming.tasks", "streaming.tasks.deep", "other"):
         logging.getLogger(name).warning(name)
-    assert logs.stop(5)
+    assert logs.stop(60)
     assert [line["message"] for line in lines()] == [
         "streaming",
         "streaming.coordinator",
@@ -172,7 +173,7 @@ def test_file_handlers_of_the_users_stay(start, lines, tmp_path):
     logger.addHandler(handler)
     logs = start(log_stdout=True)
     logger.warning("kept")
-    assert logs.stop(5)
+    assert logs.stop(60)
     handler.close()
     assert (tmp_path / "own.log").read_text() == "kept\n"
     assert [line["message"] for line in lines()] == ["kept"]
@@ -185,7 +186,7 @@ def test_a_logger_that_was_silenced_stays_silent(start, lines):
     logger.propagate = False
     logs = start()
     logger.error("hush")
-    assert logs.stop(5)
+    assert logs.stop(60)
     assert lines() == []
 
 
@@ -198,7 +199,7 @@ def test_a_console_behind_a_queue_is_a_console(start, lines):
     logs = start(log_stdout=True)
     logger.warning("x")
     assert handler.queue.empty()
-    assert logs.stop(5)
+    assert logs.stop(60)
     logger.warning("y")
     assert not handler.queue.empty()
     assert [line["message"] for line in lines()] == ["x"]
@@ -216,7 +217,7 @@ def test_an_intercept_handler_is_left_in_charge(start, lines):
     logs = start()
     logs.refresh_bridge()
     logging.getLogger("shop").warning("once")
-    assert logs.stop(5)
+    assert logs.stop(60)
     assert [line["message"] for line in lines()] == ["once"]
     assert forwards_to_loguru(handler)
     assert not forwards_to_loguru(logging.StreamHandler())
@@ -234,7 +235,7 @@ def test_a_loguru_sink_that_forwards_to_the_standard_library_does_not_double(sta
     loguru_logger.warning("once")
     loguru_logger.remove(sink)
     logging.getLogger("x").warning("own extra", extra={"extra": {"a": 1}})
-    assert logs.stop(5)
+    assert logs.stop(60)
     assert [line["message"] for line in lines()] == ["once", "own extra"]
 
 
@@ -244,7 +245,7 @@ def test_the_bridge_can_be_switched_off(start, lines):
     logs = start(log_bridge=False, log_stdout=True)
     assert snapshot() == before
     logging.getLogger("x").error("theirs")
-    assert logs.stop(5)
+    assert logs.stop(60)
     assert lines() == []
 
 
@@ -252,10 +253,10 @@ def test_two_starts_do_not_double(start, lines):
     """A Logs started twice over (a reload, a test) writes each record once per Logs, and leaves nothing behind."""
     before = snapshot()
     first = start()
-    assert first.stop(5)
+    assert first.stop(60)
     second = start()
     logging.getLogger("x").warning("once")
-    assert second.stop(5)
+    assert second.stop(60)
     assert [line["message"] for line in lines()] == ["once"]
     assert snapshot() == before
     assert own_handlers(None) == 0
@@ -284,7 +285,7 @@ current = logs.configure(level="{level}")
 logging.getLogger("app").info("info")
 logging.getLogger("app").debug("debug")
 logging.getLogger("app").error("error")
-current.stop(5)
+current.stop(60)
 print(logging.getLevelName(logging.getLogger().level), len(logging.getLogger().handlers), file=sys.stderr)
 """
 
@@ -345,9 +346,11 @@ def test_uvicorns_last_line_is_written_though_it_dies_by_the_signal(tmp_path, lo
     )
     lines = []
     while not lines or "Uvicorn running" not in lines[-1]:
-        lines += messages(process.stdout.readline())
+        line = process.stdout.readline()
+        assert line, process.communicate()
+        lines += messages(line)
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=200)
     lines += messages(out)
     assert [line.split(" [")[0].split(" on ")[0] for line in lines] == [
         "Application startup complete.",
@@ -376,7 +379,7 @@ logging.getLogger("django").info("hello from django")
 logging.getLogger("app").info("hello from app")
 logging.getLogger("streaming.coordinator").info("hello from coordinator")
 Client().get("/nope?token=s3cr3t", headers={{"host": "localhost"}})
-logs.current().stop(5)
+logs.current().stop(60)
 logging.getLogger("django").info("after")
 """
 DEFAULT = "{}"

@@ -31,7 +31,7 @@ async def main():
 
 asyncio.run(main())
 logger.info("outside")
-current.stop(10)
+current.stop(60)
 sys.stdout.flush()
 os._exit(0)  # without ddtrace's attempts to reach an agent
 """

@@ -31,7 +31,7 @@ for child in range(3):
     if pid == 0:
         for number in range(50):
             logger.info("child {} {}", child, number)
-        current.flush(30)
+        current.flush(60)
         os._exit(0)
     pids.append(pid)
     logger.info("forked {}", child)
@@ -93,11 +93,11 @@ for number in range(30):
     if pid == 0:
         logger.info("child")
         logging.getLogger("x").warning("child")
-        os._exit(0 if current.flush(30) else 1)
+        os._exit(0 if current.flush(60) else 1)
     assert os.waitpid(pid, 0)[1] == 0
 stop.set()
 for thread in threads: thread.join()
-assert current.stop(30)
+assert current.stop(60)
 """
     result = run_script(code)
     assert result.returncode == 0, result.stderr
@@ -126,7 +126,7 @@ if __name__ == "__main__":
 """
     )
     path = tmp_path / "app.log"
-    subprocess.run([sys.executable, script, path, method], check=True, timeout=60)
+    subprocess.run([sys.executable, script, path, method], check=True, timeout=250)
     assert sorted(messages(path.read_bytes())) == ["child 0", "child 1", "parent"]
 
 
@@ -142,7 +142,7 @@ async def app(scope, receive, send):
         current.refresh_bridge()
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        current.flush(5)
+        current.flush(60)
         await send({"type": "lifespan.shutdown.complete"})
         return
     logger.info("request in {}", os.getpid())
@@ -173,13 +173,13 @@ def test_gunicorn_with_preload_writes_every_workers_lines(tmp_path):
             stderr=subprocess.PIPE,
         ) as server:
             try:
-                wait_until(lambda: path.exists() and b"Listening at" in path.read_bytes(), 60)
+                wait_until(lambda: path.exists() and b"Listening at" in path.read_bytes(), 200)
                 port = int(re.search(rb"Listening at: http://127.0.0.1:(\d+)", path.read_bytes())[1])
-                wait_until(lambda: _get(port) == 200, 60)
+                wait_until(lambda: _get(port) == 200, 200)
                 for _ in range(40):
                     assert _get(port) == 200
                 server.send_signal(signal.SIGTERM)
-                out, err = server.communicate(timeout=60)
+                out, err = server.communicate(timeout=200)
             finally:
                 server.kill()
         received = _received(intake)
@@ -201,7 +201,7 @@ def _received(intake: socket.socket) -> list[dict[str, Any]]:
         while True:
             connection, _ = intake.accept()
             with connection:
-                connection.settimeout(10)
+                connection.settimeout(60)
                 data = b""
                 while chunk := connection.recv(65536):
                     data += chunk
@@ -214,7 +214,7 @@ def _has_uvicorn_worker() -> bool:
 
 
 def _get(port: int) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=100)
     try:
         connection.request("GET", "/")
         return connection.getresponse().status

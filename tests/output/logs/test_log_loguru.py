@@ -32,7 +32,7 @@ def test_a_users_own_sink_survives(start, lines):
     logs = start()
     second = logger.add(after, format="{message}", serialize=True)
     logger.info("one")
-    assert logs.stop(5)
+    assert logs.stop(60)
     logger.info("two")
     logger.remove(first)
     logger.remove(second)
@@ -54,7 +54,7 @@ def test_a_users_patcher_survives(start, lines, when):
     if when == "after":
         logger.configure(patcher=patch)
     logger.info("x")
-    assert logs.stop(5)
+    assert logs.stop(60)
     (line,) = lines()
     assert (line["tenant"], line["dd.trace_id"]) == ("t1", "1")
 
@@ -71,7 +71,7 @@ def test_our_handler_comes_back_after_a_users_remove(start, lines, clear):
     logger.info("still here")  # the very next line, too
     logs.refresh_bridge()
     logger.info("once")
-    assert logs.stop(5)
+    assert logs.stop(60)
     logger.info("gone")
     assert [line["message"] for line in lines()] == ["still here", "once"]
 
@@ -85,12 +85,12 @@ from loguru import logger
 from streaming_dd import logs
 logs.configure(stdout=False, path=sys.argv[1]); logger.info("to the file")
 logs.configure(stdout=True); logger.info("ours"); logger.debug("too low")
-logs.current().stop(5)
+logs.current().stop(60)
 logger.debug("theirs again")
 logs.configure(stdout=True)
 logger.remove(0)
 logger.info("ours once more")
-logs.current().stop(5)
+logs.current().stop(60)
 logger.info("nobody's")
 """
     result = run_script(code, "/dev/null")
@@ -122,7 +122,7 @@ def test_bound_and_contextual_fields_are_on_the_line(start, lines):
     logs = start()
     with logger.contextualize(task_key="a:b:1"):
         logger.bind(user="joe").info("{n} rows", n=3)
-    assert logs.stop(5)
+    assert logs.stop(60)
     (line,) = lines()
     assert (line["task_key"], line["user"], line["n"], line["message"]) == ("a:b:1", "joe", 3, "3 rows")
 
@@ -147,7 +147,7 @@ def test_ids_are_those_of_the_context_that_logs(start, lines):
         logger.bind(number=99).info("x")
 
     asyncio.run(main())
-    assert logs.stop(5)
+    assert logs.stop(60)
     found = lines()
     assert len(found) == 101
     assert all(line["dd.trace_id"] == f"trace{line['number']}" for line in found)
@@ -163,7 +163,7 @@ def test_correlation_that_raises_costs_no_line(start, lines, caplog):
     logs = start(correlation=correlation, log_bridge=False)
     logger.info("x")
     logs.emit({"message": "y"})
-    assert logs.stop(5)
+    assert logs.stop(60)
     assert [line["message"] for line in lines()] == ["x", "y"]
     assert caplog.text.count("without trace ids") == 1
 
@@ -178,7 +178,7 @@ def test_a_line_logged_while_a_line_is_rendered_is_written(start, lines):
 
     logs = start()
     logger.bind(value=Chatty()).info("outer")
-    assert logs.stop(5)
+    assert logs.stop(60)
     assert sorted(line["message"] for line in lines()) == ["inner", "outer"]
 
 
@@ -195,7 +195,7 @@ def test_threads_that_log_at_once_lose_nothing(start, lines):
         thread.start()
     for thread in threads:
         thread.join()
-    assert logs.stop(20)
+    assert logs.stop(60)
     found = lines()
     for number in range(8):
         assert [line["count"] for line in found if line["thread"] == number] == list(range(500))
@@ -206,25 +206,29 @@ def test_logging_in_a_signal_handler_does_not_deadlock(start, lines):
     """A signal handler that logs while the interrupted code logs: nothing hangs, every line arrives."""
     logs = start(log_queue=100_000)
     handled = []
+    going_on = True
 
     def handler(_number, _frame):
         handled.append(1)
         logger.info("signal")
-        signal.setitimer(signal.ITIMER_REAL, 0.002)  # one after the other, however slow the machine is
+        if going_on:
+            signal.setitimer(signal.ITIMER_REAL, 0.002)  # one after the other, however slow the machine is
 
     before = signal.signal(signal.SIGALRM, handler)
     signal.setitimer(signal.ITIMER_REAL, 0.002)
     sent = 0
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 100
         while len(handled) < 50 and time.monotonic() < deadline:
             logs.emit({"message": "work"})
             sent += 1
+            if sent % 20_000 == 0:  # more than the queue holds on a machine that is late with its signals
+                assert logs.flush(60)
     finally:
-        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        going_on = False
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    assert logs.stop(20)
+        signal.signal(signal.SIGALRM, before)  # calls the handler of one that has just come
+    assert logs.stop(60)
     found = [line["message"] for line in lines()]
     assert found.count("work") == sent
     assert found.count("signal") == len(handled) >= 50
@@ -263,11 +267,14 @@ if __name__ == "__main__":
     logger.remove()
     logs.configure(stdout=False, path=sys.argv[1], service="reports")
     process = multiprocessing.get_context("spawn").Process(target=child, args=(logger, pickle.dumps(logger)))
-    process.start(); process.join(30)
+    process.start(); process.join(200)
     sys.exit(process.exitcode)
 """)
     result = subprocess.run(
-        [sys.executable, str(script), str(tmp_path / "app.log")], capture_output=True, timeout=60, check=False
+        [sys.executable, str(script), str(tmp_path / "app.log")],
+        capture_output=True,
+        timeout=250,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
     said = read_lines(tmp_path / "app.log")
@@ -288,7 +295,7 @@ def test_a_copied_logger_writes_once(start, lines):
     logger.info("once more")
     logs.refresh_bridge()
     logger.info("still once")
-    assert logs.stop(5)
+    assert logs.stop(60)
     copied.info("ended")
     assert [line["message"] for line in lines()] == [
         "by the copy",
@@ -306,6 +313,6 @@ def test_no_line_is_lost_after_a_remove(start, lines):
         logger.info("removed {}", number)
         logger.configure(handlers=[])
         logger.info("configured {}", number)
-    assert logs.stop(5)
+    assert logs.stop(60)
     assert len(lines()) == 40
     assert logs.dropped == {}

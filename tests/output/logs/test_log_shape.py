@@ -17,7 +17,7 @@ def test_a_loguru_line_is_flat_json_with_reserved_names(start, lines):
     """A loguru line carries Datadog's names, the call site and its bound fields, one object a line."""
     logs = start(service="shop", env="test", version="1.2", correlation=lambda: ("ab" * 16, "77"))
     logger.bind(order=5).info("hello {}", "world")
-    assert logs.stop(5)
+    assert logs.stop(60)
     (line,) = lines()
     assert line.pop("timestamp").endswith("Z")
     assert line.pop("line") > 0
@@ -45,7 +45,7 @@ def test_a_standard_library_line_has_the_same_shape(start, lines):
     log = logging.getLogger("shop.orders")
     log.warning("late %s", "order", extra={"order": 5}, stack_info=True)
     logger.warning("late")
-    assert logs.stop(5)
+    assert logs.stop(60)
     bridged, own = lines()
     assert (bridged["status"], bridged["message"], bridged["logger.name"]) == (
         "warning",
@@ -63,7 +63,7 @@ def test_emit_writes_fields_past_loguru(start, lines):
     logs.emit(
         {"message": "GET /", "duration": 12_000_000}, constant=logs.constant_part({"http.method": "GET"})
     )
-    assert logs.stop(5)
+    assert logs.stop(60)
     (line,) = lines()
     assert line["http.method"] == "GET"
     assert line["duration"] == 12_000_000
@@ -75,7 +75,7 @@ def test_emit_takes_given_ids_and_a_given_time(start, lines):
     logs = start(correlation=lambda: ("12", "34"))
     logs.emit({"message": "a", "dd.trace_id": "ff", "dd.span_id": "9"}, timestamp=1_700_000_000.0625)
     logs.emit({"message": "b", "dd.trace_id": "0", "dd.span_id": "0"}, "ERROR")
-    assert logs.stop(5)
+    assert logs.stop(60)
     first, second = lines()
     assert (first["dd.trace_id"], first["dd.span_id"]) == ("ff", "9")
     assert first["timestamp"] == "2023-11-14T22:13:20.062Z"
@@ -88,7 +88,7 @@ def test_emit_of_an_unknown_level_or_of_nothing_is_a_line(start, lines):
     logs = start()
     logs.emit({"message": "x"}, "NOTICE")
     logs.emit({})
-    assert logs.stop(5)
+    assert logs.stop(60)
     assert [line["status"] for line in lines()] == ["info", "info"]
 
 
@@ -108,7 +108,7 @@ def test_levels_become_datadogs_statuses(start, lines, name, status):
     """Each of loguru's levels is written as the status that Datadog knows."""
     logs = start(log_level="TRACE")
     logger.log(name, "x")
-    assert logs.stop(5)
+    assert logs.stop(60)
     assert [line["status"] for line in lines()] == [status]
 
 
@@ -126,7 +126,7 @@ def test_lines_below_the_level_are_not_written(start, lines):
     logging.getLogger("x").info("no")
     logs.emit({"message": "no"})
     logger.warning("yes")
-    assert logs.stop(5)
+    assert logs.stop(60)
     assert [line["message"] for line in lines()] == ["yes"]
 
 
@@ -138,7 +138,7 @@ def test_the_timestamp_is_utc_with_milliseconds(start, lines):
     logging.getLogger("x").warning("b")
     logs.emit({"message": "c"})
     after = datetime.datetime.now(datetime.UTC)
-    assert logs.stop(5)
+    assert logs.stop(60)
     for line in lines():
         moment = datetime.datetime.fromisoformat(line["timestamp"])
         assert before - datetime.timedelta(milliseconds=2) <= moment <= after
@@ -158,7 +158,7 @@ def test_a_users_field_cannot_overwrite_a_reserved_name(start, lines):
         "@timestamp": 2,
     }
     logger.bind(**taken, **{"dd.env": "prod", "dd.trace_id": "666"}).info("hello")
-    assert logs.stop(5)
+    assert logs.stop(60)
     (line,) = lines()
     assert line["service"] == "shop"
     assert line["dd.env"] == "test"
@@ -174,7 +174,7 @@ def test_ids_of_ddtraces_own_injection_are_used_where_ours_are_missing(start, li
     logs = start()
     logger.bind(**{"dd.trace_id": "beef", "dd.span_id": "7", "dd.service": "x"}).info("with")
     logger.bind(**{"dd.trace_id": "0", "dd.span_id": "0"}).info("without")
-    assert logs.stop(5)
+    assert logs.stop(60)
     first, second = lines()
     assert (first["dd.trace_id"], first["dd.span_id"]) == ("beef", "7")
     assert "dd.service" not in first
@@ -186,7 +186,7 @@ def test_an_extra_dictionary_is_flattened(start, lines):
     logs = start()
     logger.info("a", extra={"task_key": "k", "message": "m"})
     logging.getLogger("x").warning("b", extra={"extra": {"task_key": "k", "extra": {"deep": 1}}})
-    assert logs.stop(5)
+    assert logs.stop(60)
     first, second = lines()
     assert (first["task_key"], first["extra.message"], first["message"]) == ("k", "m", "a")
     assert second["task_key"] == "k"
@@ -207,7 +207,7 @@ def test_an_exception_is_three_fields_with_its_causes(start, lines):
     except ValueError:
         logger.exception("loguru's")
         logging.getLogger("x").exception("the library's")
-    assert logs.stop(5)
+    assert logs.stop(60)
     for line in lines():
         assert line["error.kind"] == "ValueError"
         assert line["error.message"] == "bad row"
@@ -222,7 +222,7 @@ def test_the_kind_of_a_library_exception_names_its_module(start, lines):
     logs = start()
     logger.opt(exception=threading.BrokenBarrierError("x")).error("a")
     logger.opt(exception=ExceptionGroup("g", [ValueError("inner")])).error("b")
-    assert logs.stop(5)
+    assert logs.stop(60)
     first, second = lines()
     assert first["error.kind"] == "threading.BrokenBarrierError"
     assert second["error.kind"] == "ValueError"
@@ -234,7 +234,7 @@ def test_an_error_field_of_the_users_stands_unless_there_is_an_exception(start, 
     logs = start()
     logger.bind(**{"error.kind": "Timeout"}).info("a")
     logger.bind(**{"error.kind": "Timeout"}).opt(exception=ValueError("v")).info("b")
-    assert logs.stop(5)
+    assert logs.stop(60)
     first, second = lines()
     assert first["error.kind"] == "Timeout"
     assert (second["error.kind"], second["extra.error.kind"]) == ("ValueError", "Timeout")
@@ -245,7 +245,7 @@ def test_an_exception_without_an_exception(start, lines):
     logs = start()
     logger.exception("loguru's")
     logging.getLogger("x").exception("the library's")
-    assert logs.stop(5)
+    assert logs.stop(60)
     assert [[key for key in line if key.startswith("error.")] for line in lines()] == [[], []]
 
 
@@ -259,7 +259,7 @@ def test_a_custom_level_keeps_its_name(start, lines):
     logger.trace("very fine")
     logger.warning("plain")
     logger.bind(levelname="mine").warning("a field")
-    assert logs.stop(5)
+    assert logs.stop(60)
     found = [(line["status"], line.get("levelname"), line.get("extra.levelname")) for line in lines()]
     assert found == [
         ("warning", "NOTICE", None),
@@ -292,7 +292,7 @@ def test_a_long_message_is_kept_up_to_the_line_limit(start, lines):
     logger.info("{}", "x" * 300_000)
     logger.info("key: {}", "word " * 40_000)
     logs.write_record(logging.LogRecord("x", 20, "", 0, "€" * 100_000, (), None))
-    assert logs.stop(5)
+    assert logs.stop(60)
     first, second, third = lines()
     assert 235_000 < len(first["message"]) < 250_000
     assert first["truncated"] > 300_000

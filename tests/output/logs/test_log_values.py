@@ -103,7 +103,7 @@ def test_a_value_json_has_no_type_for_is_written_as_text(start, lines, value, wr
     logger.bind(value={"in": value}).info("x")
     logging.getLogger("x").warning("x", extra={"value": value})
     logs.emit({"message": "x", "value": value})
-    assert logs.stop(5)
+    assert logs.stop(60)
     top, nested, bridged, own = lines()
     assert top["value"] == bridged["value"] == own["value"] == written
     assert nested["value"] == {"in": written}
@@ -119,7 +119,7 @@ def test_a_value_without_end_is_cut(start, lines, value):
     """Cycles, depth, breadth and huge integers are cut; the line is there and of a bounded size."""
     logs = start()
     logger.bind(value=value).info("x")
-    assert logs.stop(5)
+    assert logs.stop(60)
     (line,) = lines()
     assert len(json.dumps(line["value"])) < 100_000
 
@@ -132,7 +132,7 @@ def test_a_wrong_format_string_does_not_lose_the_line(start, lines):
     logs = start()
     log.warning("%d rows", "many")
     log.warning("%s", Unprintable())
-    assert logs.stop(5)
+    assert logs.stop(60)
     first, second = lines()
     assert first["message"] == "%d rows ('many',)"
     assert second["message"].startswith("%s ")
@@ -145,7 +145,7 @@ def test_a_record_made_by_hand_is_written(start, lines):
     logging.getLogger("x").handle(
         logging.makeLogRecord({"msg": "odd", "levelno": 40, "name": None, "funcName": None})
     )
-    assert logs.stop(5)
+    assert logs.stop(60)
     first, second = lines()
     assert (first["message"], first["status"]) == ("bare", "warning")
     assert second["status"] == "error"
@@ -156,7 +156,7 @@ def test_a_patcher_that_ruins_records_loses_no_line(start, lines):
     logs = start()
     logger.patch(lambda record: record.update(message=Unprintable())).info("x")
     logger.patch(lambda record: record.update(name=None, function=None)).info("y")
-    assert logs.stop(5)
+    assert logs.stop(60)
     first, second = lines()
     assert first["message"].startswith("<Unprintable")
     assert second["message"] == "y"
@@ -167,7 +167,7 @@ def test_a_line_that_cannot_be_rendered_is_counted(start, lines):
     logs = start()
     logger.patch(lambda record: record.pop("thread")).info("x")
     logger.info("y")
-    assert logs.stop(5)
+    assert logs.stop(60)
     assert [line["message"] for line in lines()] == [
         "A log line could not be rendered: KeyError: 'thread'",
         "y",
@@ -190,7 +190,7 @@ def test_secrets_are_masked_wherever_they_are(start, lines, tmp_path):
         raise ValueError(f"cannot connect with password={secret}")
     except ValueError:
         logger.exception("x")
-    assert logs.stop(5)
+    assert logs.stop(60)
     assert len(lines()) == 6
     assert secret not in (tmp_path / "app.log").read_text()
 
@@ -202,7 +202,7 @@ def test_line_breaks_cannot_forge_a_line(start, lines, tmp_path):
     logger.bind(**{evil: evil}).info(evil)
     logging.getLogger(evil).warning(evil, extra={evil: evil})
     logs.emit({"message": evil, evil: evil})
-    assert logs.stop(5)
+    assert logs.stop(60)
     assert [line["message"] for line in lines()] == [evil] * 3
     raw = (tmp_path / "app.log").read_bytes()
     assert raw.count(b"\n") == 3
@@ -215,7 +215,7 @@ def test_a_long_line_is_cut_and_still_json(start, lines, tmp_path, text):
     logs = start()
     logger.bind(text=text, row=5, nested={"deep": [text]}).info("start {}", text)
     logs.emit({"message": text, **{f"k{number}": "v" * 900 for number in range(1000)}})
-    assert logs.stop(5)
+    assert logs.stop(60)
     assert max(map(len, (tmp_path / "app.log").read_bytes().split(b"\n"))) <= MAX_LINE
     first, second = lines()
     assert first["message"].startswith("start ")
@@ -230,7 +230,7 @@ def test_a_long_secret_is_masked_and_a_long_text_fills_the_line(start, lines):
     logs = start()
     logger.info("token=" + "A" * 1_000_000 + " end")
     logger.info("a: b " * 200_000)
-    assert logs.stop(5)
+    assert logs.stop(60)
     first, second = lines()
     assert "AAA" not in first["message"]
     assert first["message"].endswith("end")
