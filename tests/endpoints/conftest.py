@@ -53,6 +53,9 @@ QUIET = {
     "flush_interval": 10,
     "health_interval": 0,
     "health_skip": ["database", "agent"],
+    # A machine that is slow makes nothing unhealthy, and no answer late.
+    "health_timeout": 60,
+    "health_loop_lag": 60,
 }
 
 

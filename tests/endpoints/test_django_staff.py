@@ -19,7 +19,7 @@ def test_a_django_site(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", str(HERE / "django_staff_site.py"), str(tmp_path)]
     path = os.pathsep.join([str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, env=environment, cwd=tmp_path)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250, env=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout)
     assert answers["stats"] == {

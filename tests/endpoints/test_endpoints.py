@@ -273,7 +273,7 @@ def test_a_fault_of_ours_is_unhealthy_and_said(
 @pytest.mark.slow
 def test_a_storm_of_probes_is_one_run(site: Any, configure: Configure) -> None:
     """A thousand probes at once cost one run of the checks."""
-    configure(health_cache=30)
+    configure(health_cache=60)
     runs = []
 
     class Slow(dd.health.Check):
@@ -313,7 +313,7 @@ HEADERS = st.lists(
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(path=st.sampled_from(PATHS), headers=HEADERS, query=st.binary(max_size=100))
 def test_hostile_requests_get_ordinary_answers(
     path: str, headers: list[tuple[bytes, bytes]], query: bytes, configure: Configure, token: str
@@ -465,19 +465,19 @@ def test_a_permission_that_is_broken_lets_nobody_in(
     assert response.status_code == status
 
 
-def test_a_permission_that_hangs(site: Any, get: Get, configure: Configure) -> None:
+def test_a_permission_that_hangs(site: Any, get: Get, configure: Configure, eventually: Any) -> None:
     """A permission that hangs is refused after the limit, and takes a bounded number of threads."""
     go = threading.Event()
 
     def hangs(scope: Any) -> bool:
-        return go.wait(30)
+        return go.wait(200)
 
     configure(stats_permission=hangs, health_timeout=0.05)
     app = Endpoints(site)
     try:
         assert [get(app, "/stats").status_code for _ in range(8)] == [503] * 8
-        names = [thread.name for thread in threading.enumerate()]
-        assert names.count("streaming-dd-permission") == 4
+        names = "streaming-dd-permission"  # one of another test may not have ended yet
+        eventually(lambda: sum(thread.name == names for thread in threading.enumerate()) == 4)
     finally:
         go.set()
 

@@ -48,18 +48,21 @@ def test_two_workers_of_one_server(tmp_path: Path) -> None:
             workers: dict[str, set[int]] = {}
             sections: set[str] = set()
             labels: set[str] = set()
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 200
             while len(workers) < 2 or len(labels) < 2 or len(sections) < 2:
                 assert time.monotonic() < deadline, (workers, sections, labels)
                 # A connection of its own for each question: any worker may take it.
                 stats = httpx.get(
-                    f"{url}/stats", headers={"authorization": "Bearer operator"}, trust_env=False, timeout=60
+                    f"{url}/stats", headers={"authorization": "Bearer operator"}, trust_env=False, timeout=200
                 )
                 worker = stats.json()["worker"]
                 sections = set(stats.json()["workers"])
                 workers.setdefault(worker["slot"], set()).add(worker["pid"])
                 text = httpx.get(
-                    f"{url}/metrics", headers={"authorization": "Bearer scraper"}, trust_env=False, timeout=60
+                    f"{url}/metrics",
+                    headers={"authorization": "Bearer scraper"},
+                    trust_env=False,
+                    timeout=200,
                 ).text
                 labels = {
                     sample.labels["worker"]
@@ -71,7 +74,7 @@ def test_two_workers_of_one_server(tmp_path: Path) -> None:
         finally:
             server.terminate()
             try:
-                server.wait(20)
+                server.wait(60)
             except subprocess.TimeoutExpired:
                 server.kill()
                 server.wait()

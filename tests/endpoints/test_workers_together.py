@@ -56,7 +56,7 @@ def counted(total: Total, name: str) -> dict[tuple[str, ...], list[float]]:
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(workers=WORKERS)
 def test_the_sum_is_the_sum(workers: Any, state: Callable[..., State]) -> None:
     """Counts, buckets and sums of all, also of those that have ended and were merged; gauges of those that live, by
@@ -123,7 +123,7 @@ def test_a_state_without_what_it_declares(state: Callable[..., State]) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(at=st.integers(0, 400), byte=st.integers(0, 255), cut=st.booleans())
 def test_a_broken_state_is_a_value_error(at: int, byte: int, cut: bool, state: Callable[..., State]) -> None:
     """Half a file, or one with a wrong byte, is read or refused; nothing else is raised."""

@@ -23,7 +23,7 @@ settings.configure(
         "default": {
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": os.environ["SITE_DATABASE"],
-            "OPTIONS": {"timeout": 30},
+            "OPTIONS": {"timeout": 250},
         }
     },
 )

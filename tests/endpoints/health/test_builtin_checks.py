@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from free_ports import free_port
 
 from streaming_dd.endpoints.health import (
     AgentCheck,
@@ -30,8 +31,9 @@ Run = Callable[[Health], Report]
 
 
 def udp_port() -> socket.socket:
+    """A socket whose port is nobody else's once it is closed."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    listener.bind(("127.0.0.1", 0))
+    listener.bind(("127.0.0.1", free_port()))
     return listener
 
 
@@ -150,7 +152,7 @@ def test_a_held_loop_is_seen_while_it_is_held_and_remembered() -> None:
 
     def look() -> None:
         watch.ask(time.monotonic())
-        held.wait(20)
+        held.wait(100)
         time.sleep(0.3)
         during.append(watch.lag(time.monotonic()))
         seen.set()
@@ -162,7 +164,7 @@ def test_a_held_loop_is_seen_while_it_is_held_and_remembered() -> None:
         looking = threading.Thread(target=look)
         looking.start()
         held.set()
-        seen.wait(20)  # holds the loop
+        seen.wait(100)  # holds the loop
         looking.join()
         await asyncio.sleep(0)
         now = time.monotonic()

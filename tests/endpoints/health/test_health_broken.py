@@ -47,13 +47,21 @@ class Site:
         answer = self.client.get(path, headers=headers)
         return answer.status_code, answer.json(), time.perf_counter() - started
 
-    def wait_for(self, check: str, starts: str) -> tuple[int, Any]:
-        """Ask until a check's result begins with `starts`."""
-        deadline = time.monotonic() + 30
+    def wait_for(self, check: str, starts: str, status: int) -> Any:
+        """Ask until a check's result begins with `starts`, and the answer has this status: on a busy machine any other
+        check may be late now and then.
+        """
+        return self.until(
+            lambda found, answer: found == status and answer["checks"][check].startswith(starts)
+        )
+
+    def until(self, wanted: Callable[[int, Any], bool], path: str = "/health", **headers: str) -> Any:
+        """Ask until status and answer are what is wanted, and return the answer."""
+        deadline = time.monotonic() + 100
         while True:
-            status, answer, _ = self.health()
-            if answer["checks"][check].startswith(starts):
-                return status, answer
+            status, answer, _ = self.health(path, **headers)
+            if wanted(status, answer):
+                return answer
             assert time.monotonic() < deadline, answer
             time.sleep(0.05)
 
@@ -67,7 +75,7 @@ def redis_server(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     command = [binary, "--port", "0", "--unixsocket", str(path), "--save", "", "--daemonize", "no"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=folder)
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 100
         while not path.exists():
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -126,7 +134,7 @@ def running_site(folder: Path, **settings: str) -> Iterator[Site]:
             )
         base = f"http://127.0.0.1:{listener.getsockname()[1]}"
         try:
-            with httpx.Client(base_url=base, timeout=60, trust_env=False) as client:
+            with httpx.Client(base_url=base, timeout=200, trust_env=False) as client:
                 site = Site(client, server, folder)
                 site.redis, site.agent, site.stop_agent = redis, agent, stop_agent
                 yield site
@@ -138,31 +146,24 @@ def running_site(folder: Path, **settings: str) -> Iterator[Site]:
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     with running_site(tmp_path) as running:
-        running.wait_for("agent", "ok")
+        running.until(lambda _, answer: answer["checks"] == ALL_OK)
         yield running
 
 
 def test_everything_is_well(site: Site) -> None:
     """A site in order says so: 200, every check ok, and fast from then on."""
-    deadline = time.monotonic() + 30
-    status, answer, _ = site.health()
-    while answer["checks"] != ALL_OK and time.monotonic() < deadline:  # a loaded machine is late now and then
-        time.sleep(0.3)
-        status, answer, _ = site.health()
-    assert answer["checks"] == ALL_OK
-    assert (status, answer["status"], answer["active_tasks"]) == (200, "healthy", 0)
-    for path in ("/health/ready", "/health/startup"):
-        assert site.health(path)[0] == 200
+    answer = site.until(lambda status, answer: status == 200 and answer["checks"] == ALL_OK)
+    assert (answer["status"], answer["active_tasks"]) == ("healthy", 0)
+    site.until(lambda status, _: status == 200, "/health/ready")
+    assert site.health("/health/startup")[0] == 200
     assert site.health("/health/live")[:1] == (200,)
 
 
 def test_a_database_whose_file_is_gone(site: Site) -> None:
     """A SQLite file that is missing makes the site unhealthy, and is not created again by the check."""
     site.database.unlink()
-    status, answer = site.wait_for("database", "error")
-    assert (status, answer["status"]) == (503, "unhealthy")
     missing = "error: the database file is missing: `python manage.py migrate` makes it"
-    assert answer["checks"]["database"] == missing
+    assert site.wait_for("database", missing, 503)["status"] == "unhealthy"
     assert not site.database.exists()
     assert site.health("/health/ready")[0] == 503
     assert site.health("/health/startup")[0] == 200  # it was healthy once
@@ -172,19 +173,18 @@ def test_a_database_whose_file_is_gone(site: Site) -> None:
 def test_a_database_that_is_none(site: Site) -> None:
     """A database that answers with an error: strangers learn its type, those with the token its text."""
     site.database.write_bytes(b"no database" * 1000)
-    status, answer = site.wait_for("database", "error")
-    assert status == 503
-    assert answer["checks"]["database"] == "error: DatabaseError"
-    assert "details" not in answer
-    _, answer, _ = site.health(authorization="Bearer operator")
-    assert answer["details"]["database"]["error"] == "file is not a database"
+    assert "details" not in site.wait_for("database", "error: DatabaseError", 503)
+    site.until(
+        lambda _, answer: answer["details"]["database"].get("error") == "file is not a database",
+        authorization="Bearer operator",
+    )
 
 
 def test_a_database_that_hangs(site: Site) -> None:
     """A database that does not answer costs a probe the limit, later ones nothing, and one thread; then it is ok again."""
-    with closing(sqlite3.connect(site.database, isolation_level=None)) as holder:
+    with closing(sqlite3.connect(site.database, timeout=100, isolation_level=None)) as holder:
         holder.execute("BEGIN EXCLUSIVE")
-        site.wait_for("database", "error: timed out")
+        site.wait_for("database", "error: timed out", 503)
         took = []
         for _ in range(10):
             status, answer, seconds = site.health()
@@ -198,7 +198,7 @@ def test_a_database_that_hangs(site: Site) -> None:
         ]
         assert threads < 15
         holder.execute("ROLLBACK")
-    assert site.wait_for("database", "ok")[0] == 200
+    site.wait_for("database", "ok", 200)
 
 
 def test_redis_stopped_and_started_again_is_optional(site: Site, tmp_path: Path) -> None:
@@ -206,34 +206,30 @@ def test_redis_stopped_and_started_again_is_optional(site: Site, tmp_path: Path)
     assert site.redis is not None
     site.redis.terminate()
     site.redis.wait()
-    status, answer = site.wait_for("redis", "error")
-    assert (status, answer["status"]) == (200, "healthy")
-    assert answer["checks"]["redis"] == "error: ConnectionError"
+    assert site.wait_for("redis", "error: ConnectionError", 200)["status"] == "healthy"
     (tmp_path / "redis.sock").unlink(missing_ok=True)
     with redis_server(tmp_path):
-        assert site.wait_for("redis", "ok")[0] == 200
+        site.wait_for("redis", "ok", 200)
 
 
 def test_redis_that_hangs_and_is_required(tmp_path: Path) -> None:
     """A Redis server that accepts and never answers is given up within the limit; it decides where it is required."""
     with running_site(tmp_path, STREAMING_HEALTH_REQUIRED="redis") as site:
-        site.wait_for("redis", "ok")
+        site.wait_for("redis", "ok", 200)
         assert site.redis is not None
         site.redis.send_signal(signal.SIGSTOP)
-        status, answer = site.wait_for("redis", "error")
-        assert (status, answer["status"]) == (503, "unhealthy")
+        answer = site.wait_for("redis", "error", 503)
+        assert answer["status"] == "unhealthy"
         # Its own timeout, or the check's limit where redis-py waits several times (5.0: a handshake).
         assert answer["checks"]["redis"].startswith(("error: TimeoutError", "error: timed out"))
         site.redis.send_signal(signal.SIGCONT)
-        assert site.wait_for("redis", "ok")[0] == 200
+        site.wait_for("redis", "ok", 200)
 
 
 def test_an_agent_that_was_stopped(site: Site) -> None:
     """Without an Agent the site stays healthy, and says what nobody takes."""
     site.stop_agent()
-    status, answer = site.wait_for("agent", "error")
-    assert status == 200
-    assert answer["checks"]["agent"] == "error: nothing takes metrics or traces"
+    site.wait_for("agent", "error: nothing takes metrics or traces", 200)
 
 
 def test_a_loop_that_is_held(site: Site, wait_until: Wait) -> None:
@@ -243,9 +239,9 @@ def test_a_loop_that_is_held(site: Site, wait_until: Wait) -> None:
     held: list[float] = []
 
     def hold() -> None:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=200, trust_env=False) as client:
             started = time.perf_counter()
-            client.get("/block", params={"seconds": 3})
+            client.get("/block", params={"seconds": 6})
             held.append(time.perf_counter() - started)
 
     holding = threading.Thread(target=hold)
@@ -256,7 +252,7 @@ def test_a_loop_that_is_held(site: Site, wait_until: Wait) -> None:
     holding.join()
     assert status == 503
     assert answer["checks"]["event_loop"].startswith("error: held for")
-    assert seconds < held[0] + 5
+    assert seconds < held[0] + 20
     checks = site.agent.received
 
     def was_critical() -> bool:
@@ -265,7 +261,7 @@ def test_a_loop_that_is_held(site: Site, wait_until: Wait) -> None:
         return any(check.status == "critical" for check in found)
 
     wait_until(was_critical)
-    assert site.wait_for("event_loop", "ok")[0] == 200
+    site.wait_for("event_loop", "ok", 200)
 
 
 def test_the_endpoints_leave_no_trace(site: Site, wait_until: Wait) -> None:

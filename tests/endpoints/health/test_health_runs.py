@@ -52,7 +52,7 @@ class Hung(Check):
 
     def run(self) -> None:
         self.runs += 1
-        self.go.wait(30)
+        self.go.wait(200)
 
 
 def threads(name: str = "streaming-dd-health") -> int:
@@ -127,7 +127,7 @@ def test_a_hung_check_costs_its_limit_once_and_one_thread(make_health: Make, run
         first = run(checks)
         took = time.monotonic() - started
         assert first.summaries == {"hung": "error: timed out after 0.2 s", "fine": "ok"}
-        assert 0.19 < took < 15
+        assert 0.19 < took < 60
         for _ in range(20):
             assert run(checks).summaries["hung"].startswith("error: timed out: it has been running for")
         assert hung.runs == 1
@@ -144,6 +144,7 @@ def test_a_hung_check_comes_back(make_health: Make, run: Run, wait_until: Wait) 
     assert not run(checks).healthy
     hung.go.set()
     wait_until(lambda: threads("streaming-dd-health-hung") == 0)
+    hung.timeout = 60  # it hangs no more, and a slow machine may be late with its thread
     assert run(checks).healthy
     assert hung.runs == 2
 
@@ -155,28 +156,28 @@ def test_checks_run_at_the_same_time(make_health: Make, run: Run) -> None:
     @dataclass
     class Meets(Check):
         def run(self) -> None:
-            together.wait(20)
+            together.wait(100)
 
     for number in range(4):
-        health.register(Meets(name=f"meets_{number}", timeout=20))
+        health.register(Meets(name=f"meets_{number}", timeout=100))
     assert run(make_health()).healthy
 
 
 def test_a_storm_of_questions_is_one_run(make_health: Make, wait_until: Wait) -> None:
     """Whoever asks during a run shares it; whoever asks soon after it gets its report; then there is a new run."""
     wait_until(lambda: threads() == 0)  # those of earlier tests
-    hung = Hung(name="slow", timeout=30)
+    hung = Hung(name="slow", timeout=100)
     health.register(hung)
     checks = make_health(health_cache=30)
     waiting = [checks.report() for _ in range(500)]
     wait_until(lambda: hung.runs == 1)
     assert threads() == 2  # the run, and the check
     hung.go.set()
-    reports = {id(future.result(20)) for future in waiting} | {id(checks.report().result(20))}
+    reports = {id(future.result(100)) for future in waiting} | {id(checks.report().result(100))}
     assert (len(reports), hung.runs) == (1, 1)
     assert checks._report is not None
     checks._report = replace(checks._report, monotonic=time.monotonic() - 31)
-    checks.report().result(20)
+    checks.report().result(100)
     assert hung.runs == 2
 
 
@@ -235,7 +236,7 @@ def test_a_coroutine_runs_on_the_servers_loop(make_health: Make) -> None:
 
     health.register(Asks())
     checks = make_health()
-    assert checks.report().result(20).healthy  # no loop serves yet: one of its own
+    assert checks.report().result(100).healthy  # no loop serves yet: one of its own
 
     async def main() -> Report:
         checks.watch.watch(asyncio.get_running_loop())
@@ -250,35 +251,39 @@ def test_a_coroutine_runs_on_the_servers_loop(make_health: Make) -> None:
 
 def test_a_hung_coroutine_is_cancelled_at_its_limit(make_health: Make, wait_until: Wait) -> None:
     """A coroutine that hangs is cancelled, so that the next run can try again."""
-    cancelled = []
+    begun: list[int] = []
+    cancelled: list[int] = []
 
     class Asks(Check):
         async def run(self) -> None:
+            begun.append(1)
             try:
-                await asyncio.sleep(60)
+                await asyncio.sleep(3600)
             except asyncio.CancelledError:
                 cancelled.append(1)
                 raise
 
-    health.register(Asks(timeout=0.1))
+    health.register(Asks(timeout=0.5))
     checks = make_health()
 
     async def main() -> list[Report]:
         checks.watch.watch(asyncio.get_running_loop())
         reports = []
-        for number in (1, 2):
+        for _ in range(2):
             reports.append(await asyncio.wrap_future(checks.report()))
-            while len(cancelled) < number or threads("streaming-dd-health-asks"):  # noqa: ASYNC110
+            # One that the loop was too late to begin has nothing to cancel.
+            while len(cancelled) < len(begun) or threads("streaming-dd-health-asks"):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         return reports
 
     for report in asyncio.run(main()):
-        assert report.summaries["asks"] == "error: timed out after 0.1 s"
+        assert report.summaries["asks"] == "error: timed out after 0.5 s"
+    assert len(cancelled) == len(begun) > 0
 
 
 def test_whoever_stops_waiting_does_not_cancel_the_run(make_health: Make) -> None:
     """A probe that leaves takes nothing from the others that wait for the same run."""
-    hung = Hung(name="slow", timeout=20)
+    hung = Hung(name="slow", timeout=100)
     health.register(hung)
     checks = make_health(health_skip=["event_loop", "database"])
 
@@ -300,12 +305,16 @@ def test_no_thread_left_in_the_system(make_health: Make, monkeypatch: Any) -> No
     health.register(Probe(name="fine"))
     checks = make_health()
 
+    start = threading.Thread.start
+
     def fail(self: Any) -> None:
+        if not self.name.startswith("streaming-dd-health"):  # somebody else's
+            return start(self)
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", fail)
     with pytest.raises(RuntimeError, match="can't start"):
-        checks.report().result(1)
+        checks.report().result(60)
 
 
 def test_checks_that_cannot_be_found_are_unhealthy(make_health: Make, run: Run, monkeypatch: Any) -> None:
@@ -327,7 +336,7 @@ def test_each_run_is_sent_as_service_checks(make_health: Make, sender: Any, wait
     health.register(Probe(name="broken", raises=ValueError("password=hunter2")))
     checks = make_health(metrics_enabled=True, health_skip=["agent", "database"])
     dd.recorder.get()
-    checks.report().result(20)
+    checks.report().result(100)
     wait_until(lambda: len(sender.checks) == 3)
     assert sender.checks == [
         ("streaming.health", 0, ["check:fine", "worker:7"], "42 rows"),
@@ -374,22 +383,24 @@ from streaming_dd.endpoints.health import Health
 class Slow(health.Check):
     def run(self):
         if os.getpid() == parent:
-            threading.Event().wait(60)
+            threading.Event().wait(3600)
 
 parent = os.getpid()
-health.register(Slow(timeout=0.1))
+slow = Slow(timeout=0.1)
+health.register(slow)
 quiet = {"logs_enabled": False, "tracing_enabled": False, "metrics_enabled": False}
-checks = recorder.configure(health_interval=0, health_cache=0, **quiet).part(Health)
-assert not checks.report().result(20).healthy
+checks = recorder.configure(health_interval=0, health_cache=0, health_timeout=60, **quiet).part(Health)
+assert not checks.report().result(100).healthy
 child = os.fork()
 if not child:
-    os._exit(0 if checks.report().result(20).healthy else 1)
+    slow.timeout = 60
+    os._exit(0 if checks.report().result(100).healthy else 1)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 print("both", flush=True)
 os._exit(0)
 """
     command = [sys.executable, "-W", "ignore", "-c", script]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=dict(os.environ))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250, env=dict(os.environ))
     assert (done.stdout, done.stderr) == ("both\n", "")
 
 
@@ -402,6 +413,7 @@ def test_spans_of_a_check_are_dropped(make_health: Make, run: Run) -> None:
             return None
 
     seen: list[tuple[str, int | None]] = []
+    tracer.context_provider.activate(None)
     tracer.configure(trace_processors=[Nowhere()])
 
     @dataclass
