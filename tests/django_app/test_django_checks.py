@@ -249,7 +249,7 @@ def manage(folder: Path, *words: str, extra: str = "{}", body: str = "") -> subp
         env={"PATH": "", "PYTHONPATH": ":".join([here, *sys.path])},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=250,
     )
 
 

@@ -47,7 +47,7 @@ def test_settings_and_checks_are_in_the_report() -> None:
             DD_TRACE_AGENT_URL=f"http://127.0.0.1:{agent.trace_port}",
         ),
     ):
-        code, report = doctor()
+        code, report = doctor("--timeout", "100")
         levels = {item["id"]: item["level"] for item in report["findings"]}
         assert (code, report["ok"]) == (0, True)
         assert levels["settings.service"] == "ok"

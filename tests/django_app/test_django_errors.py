@@ -41,7 +41,7 @@ def test_a_view_that_raises_is_one_error_line(sender: Any, tmp_path: Path) -> No
     found.traffic.settle()
     found.round(flush=True)
     assert found.logs is not None
-    assert found.logs.flush(10)
+    assert found.logs.flush(60)
     lines = [orjson.loads(line) for line in (tmp_path / "log").read_bytes().splitlines()]
     (error,) = [line for line in lines if line["status"] == "error"]
     assert error["logger.name"] == "streaming_dd.access"

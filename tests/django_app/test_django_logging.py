@@ -90,7 +90,7 @@ def test_a_process_that_only_logs(tmp_path: Path, agent: dict[str, str]) -> None
         env=env,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=250,
         check=True,
     )
     lines: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines()]

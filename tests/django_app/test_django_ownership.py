@@ -30,7 +30,12 @@ class OwnHealth:
 
 def ask(*paths: str) -> list[str]:
     recorder.configure(
-        sender=Null(), logs_enabled=False, tracing_enabled=False, health_interval=0, health_skip=["database"]
+        sender=Null(),
+        logs_enabled=False,
+        tracing_enabled=False,
+        health_interval=0,
+        health_skip=["database"],
+        health_timeout=60,  # Django has much to import before its first answer
     )
     app: Any = Endpoints(DatadogMiddleware(get_asgi_application()))
 

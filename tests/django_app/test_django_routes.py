@@ -170,7 +170,7 @@ def test_beside_ddtraces_own_integrations() -> None:
         [sys.executable, str(script)],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=250,
         env={**os.environ, **QUIET},
     )
     assert done.returncode == 0, done.stderr

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.process
 def project(tmp_path: Path) -> Path:
     """A project as `startproject` makes it, with the app and one setting of ours."""
     subprocess.run(
-        [sys.executable, "-m", "django", "startproject", "shop", str(tmp_path)], check=True, timeout=60
+        [sys.executable, "-m", "django", "startproject", "shop", str(tmp_path)], check=True, timeout=250
     )
     with (tmp_path / "shop" / "settings.py").open("a") as file:
         file.write("\nINSTALLED_APPS += ['streaming_dd.django']\nSTREAMING_LOG_LEVEL = 'WARNING'\n")
@@ -39,14 +39,14 @@ def served(project: Path, command: list[str], port: int) -> str:
         command, cwd=project, env=variables(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         assert process.stdout is not None
-        watchdog = threading.Timer(60, process.kill)
+        watchdog = threading.Timer(250, process.kill)
         watchdog.start()
         wrote = ""
         try:
             for line in process.stdout:
                 wrote += line
                 if "Quit the server" in line or "Listening" in line:
-                    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20) as answer:
+                    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=100) as answer:
                         assert answer.status == 200
                 if "serves Django by WSGI" in line:
                     break
@@ -94,7 +94,7 @@ def test_a_runserver_that_is_asgi_is_left_alone(project: Path) -> None:
     for name in ("runserver", "migrate"):
         ended = subprocess.run(
             [sys.executable, "-c", code, name], cwd=project, env=variables(), capture_output=True, text=True,
-            timeout=60, check=True,
+            timeout=250, check=True,
         )  # fmt: skip
         assert ended.stdout == "[]\n", ended
 
@@ -105,7 +105,7 @@ def test_commands_find_the_project_they_stand_in(project: Path, command: list[st
     ended = subprocess.run(
         [sys.executable, "-c", "import sys; sys.path.remove(''); from streaming_dd.cli import main; sys.exit(main())",
          *command],
-        cwd=project, env=variables(), capture_output=True, text=True, timeout=60,
+        cwd=project, env=variables(), capture_output=True, text=True, timeout=250,
     )  # fmt: skip
     found = json.loads(ended.stdout)
     if command[0] == "config":
@@ -122,6 +122,6 @@ def test_a_project_without_django_installed_or_without_settings_is_none(tmp_path
             (tmp_path / "manage.py").write_text(text)
         ended = subprocess.run(
             [sys.executable, "-m", "streaming_dd.cli", "config", "--changed"], cwd=tmp_path, env=variables(),
-            capture_output=True, text=True, timeout=60,
+            capture_output=True, text=True, timeout=250,
         )  # fmt: skip
         assert (ended.returncode, ended.stdout) == (0, "Every setting has its default.\n"), ended

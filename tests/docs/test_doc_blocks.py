@@ -109,7 +109,7 @@ def test_python_of_the_guides_runs_as_it_stands(block: Block, tmp_path: Path) ->
     command = ["-m", "pytest", "-q", "-p", "no:cacheprovider"] if file.name.startswith("test_") else []
     ended = subprocess.run(
         [sys.executable, *command, file.name], cwd=tmp_path, env={**os.environ, **QUIET, "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=250, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "Traceback" not in ended.stderr, ended.stderr
@@ -157,7 +157,7 @@ def test_what_the_guides_offer_answers(block: Block, path: str, tmp_path: Path) 
     (tmp_path / "guide.py").write_text(block.text)
     ended = subprocess.run(
         [sys.executable, "-c", _ASK, *ASKED[path]], cwd=tmp_path, env={**os.environ, **QUIET, "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=250, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stdout + ended.stderr
 

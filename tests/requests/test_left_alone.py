@@ -51,7 +51,7 @@ def test_an_upload_goes_at_the_apps_own_pace_while_the_response_streams(
 
 
 @pytest.mark.parametrize("header", ["", "x-trace-id"])
-def test_messages_are_passed_as_they_are(header: str, configure: Any, exchange: Any) -> None:
+def test_messages_are_passed_as_they_are(header: str, configure: Any, exchange: Any, spans: Any) -> None:
     """The server gets the app's own objects; with a trace header a copy of the start, and the app's stays as it was."""
     configure(trace_header=header, tracing_enabled=bool(header))
     shared = start((b"content-length", b"2"))
@@ -72,7 +72,9 @@ def test_messages_are_passed_as_they_are(header: str, configure: Any, exchange: 
 
 
 @pytest.mark.parametrize("own", [b"x-trace-id", b"X-Trace-Id"])
-def test_the_apps_own_trace_header_stays_the_only_one(own: bytes, configure: Any, exchange: Any) -> None:
+def test_the_apps_own_trace_header_stays_the_only_one(
+    own: bytes, configure: Any, exchange: Any, spans: Any
+) -> None:
     """An app that sends such a header itself keeps it, and its message."""
     configure(trace_header="X-Trace-ID", tracing_enabled=True)
     message = start((own, b"mine"))
@@ -210,7 +212,7 @@ def test_a_loop_reads_what_the_recorders_thread_does_not(configure: Any, exchang
 @pytest.mark.parametrize("kind", ["http", "websocket"])
 @pytest.mark.parametrize("fails", [False, True])
 def test_headers_that_can_be_read_once_reach_the_app(
-    kind: str, fails: bool, configure: Any, exchange: Any
+    kind: str, fails: bool, configure: Any, exchange: Any, spans: Any
 ) -> None:
     """A server may give the headers as an iterator: the app finds all that it yields."""
     configure(tracing_enabled=True)
