@@ -21,7 +21,7 @@ import pytest
 
 from streaming_dd.config import Config
 from streaming_dd.output import notices
-from streaming_dd.process.siblings import Siblings, calls, identity, shelf
+from streaming_dd.process.siblings import Siblings, calls, identity, shelf, siblings
 from streaming_dd.process.siblings.identity import Process
 from streaming_dd.process.siblings.shelf import Member, Shelf, clean_up
 
@@ -129,22 +129,23 @@ def test_a_worker_without_a_master_stands_alone(monkeypatch: pytest.MonkeyPatch)
     """A single process makes no folder and no thread; neither does one that was told to stand alone."""
     monkeypatch.delitem(sys.modules, "gunicorn.arbiter", raising=False)
     before = threading.enumerate()
-    for siblings in ("auto", "off"):
-        one = Siblings(Config(service="s", siblings=siblings), Said())
+    for setting in ("auto", "off"):
+        one = Siblings(Config(service="s", siblings=setting), Said())
         one.join("0")
         one.job(0)
         assert not one.joined
         assert one.ask("echo", 1.0, text="x").by_slot == {}
     assert not list(Path(tempfile.gettempdir()).iterdir())
-    assert [thread for thread in threading.enumerate() if thread not in before] == []
+    new = [thread.name for thread in threading.enumerate() if thread not in before]
+    assert [name for name in new if name.startswith("streaming-dd")] == []
 
 
 @pytest.mark.parametrize(
-    ("siblings", "proc", "why"),
+    ("setting", "proc", "why"),
     [("off", True, "STREAMING_SIBLINGS=off"), ("auto", False, "this system tells no start times in /proc")],
 )
 def test_workers_that_cannot_meet_say_so_once(
-    siblings: str,
+    setting: str,
     proc: bool,
     why: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -156,7 +157,7 @@ def test_workers_that_cannot_meet_say_so_once(
         monkeypatch.setattr(identity, "look", lambda pid: None)
     caplog.set_level("INFO")
     for _ in range(2):
-        Siblings(Config(service="s", siblings=siblings), Said()).join("0")
+        Siblings(Config(service="s", siblings=setting), Said()).join("0")
     said = [record for record in caplog.records if "cannot meet" in record.message]
     assert [(record.levelname, why in record.message) for record in said] == [("INFO", True)]
 
@@ -216,11 +217,12 @@ def test_one_that_fails_or_does_not_know_says_so(join: Join) -> None:
     assert silent.why == "it does not know the question" or "a moment ago" in silent.why
 
 
-def test_one_that_hangs_is_waited_for_once(join: Join) -> None:
+def test_one_that_hangs_is_waited_for_once(join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
     """Within the limit the others' answers are there, with what the one that hangs had published; it is then passed over."""
     first, hanging, _ = join("0"), join("1", Said(5)), join("2")
+    monkeypatch.setattr(siblings, "_PENANCE", 600.0)
     go = threading.Event()
-    hanging.handle("echo", lambda question: b"%d" % go.wait(60))
+    hanging.handle("echo", lambda question: b"%d" % go.wait(200))
     try:
         began = time.monotonic()
         answers = first.ask("echo", 4.0, text="x")
@@ -306,6 +308,24 @@ def test_one_that_has_ended_is_kept(word: str, state: bytes, join: Join) -> None
     for asked in (first, second):
         assert asked.ask("echo", 30.0, text="x").ended == [state]
     assert not [name for name in os.listdir(folder_of(first)) if name.endswith("-9.state")]
+
+
+def test_two_that_begin_at_once_find_each_other(join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever takes away what an earlier server has left leaves what another worker of this one has just laid there."""
+    earlier = join("0")
+    earlier.leave()
+    (folder_of(earlier) / "1-2-3-0.state").touch()
+    others = ["1"]
+
+    def meanwhile(process: Process) -> None:
+        if others:
+            join(others.pop())
+
+    monkeypatch.setattr(shelf, "alive", meanwhile)
+    first = join("2")
+    monkeypatch.undo()
+    assert not (folder_of(first) / "1-2-3-0.state").exists()
+    assert first.ask("echo", 30.0, text="x").by_slot == {"1": b"x"}
 
 
 # --- the files ------------------------------------------------------------------------------------------------
@@ -448,6 +468,7 @@ def answering(path: Path, answer: bytes | None) -> Iterator[None]:
         (b"", "hung up"),
         (None, "hung up"),
         (struct.pack("<4sI", calls.MAGIC, 4) + b"\x01bad", "bad"),
+        (struct.pack("<4sI", calls.MAGIC, 100) + b"\0half", "hung up"),
     ],
 )
 def test_a_sibling_that_is_none(answer: bytes | None, why: str, join: Join) -> None:
@@ -519,7 +540,7 @@ def test_questions_that_are_none(frame: bytes, join: Join) -> None:
             client.connect(name)
         client.sendall(frame)
         client.shutdown(socket.SHUT_WR)
-        client.settimeout(20)
+        client.settimeout(60)
         with contextlib.suppress(ConnectionResetError):
             assert client.recv(100) == b""
     assert first.ask("echo", 30.0, text="x").by_slot == {"1": b"x"}

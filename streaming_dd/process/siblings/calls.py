@@ -50,9 +50,13 @@ class Listener:
         self._handlers = handlers
         self._threads = OffLoop("streaming-dd-sibling", _AT_ONCE)
         self._socket = socket.socket(socket.AF_UNIX)
-        with _short(path) as name:
-            self._socket.bind(name)
-        self._socket.listen(64)
+        try:
+            with _short(path) as name:
+                self._socket.bind(name)
+            self._socket.listen(64)
+        except OSError:
+            self._socket.close()
+            raise
         threading.Thread(target=self._accept, name="streaming-dd-siblings", daemon=True).start()
 
     def close(self) -> None:
@@ -130,6 +134,7 @@ class _Call:
 
     def read(self) -> None:
         """Take what has come."""
+        ended = False
         try:
             while data := self.socket.recv(1 << 20):
                 self._got += data
@@ -145,8 +150,11 @@ class _Call:
             if len(self._got) < _HEAD.size or self._got[:4] != MAGIC:
                 self._fail("speaks another version")
                 return
+            ended = True
         if len(self._got) >= _HEAD.size:
             self._take()
+        if ended and self.result is None:  # in the middle of its answer
+            self._fail("hung up")
 
     def _take(self) -> None:
         magic, size = _HEAD.unpack_from(self._got)

@@ -153,11 +153,19 @@ class Shelf:
                 os.unlink(beside)
             raise
 
-    def forget(self) -> None:
-        """Take everything away."""
-        for entry in os.listdir(self.folder):
+    def forget(self) -> bool:
+        """Take everything away that the dead have left, unless somebody lives; return whether nobody did.
+
+        Whoever comes meanwhile keeps what it lays here: several workers of a server may begin at once.
+        """
+        entries = os.listdir(self.folder)
+        members = (Member.of(os.path.splitext(entry)[0]) for entry in entries)
+        if any(member is not None and alive(member.process) is not None for member in members):
+            return False
+        for entry in entries:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.folder / entry)
+        return True
 
 
 def clean_up(service: Path, own: Path) -> None:
@@ -168,6 +176,5 @@ def clean_up(service: Path, own: Path) -> None:
             continue
         shelf = Shelf(folder)
         with contextlib.suppress(OSError):
-            if not any(alive(member.process) for member in shelf.members()[0]):
-                shelf.forget()
+            if shelf.forget():
                 folder.rmdir()

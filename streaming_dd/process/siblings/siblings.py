@@ -106,8 +106,8 @@ class Siblings:
             folder = private_folder(service, name)
             shelf = Shelf(folder)
             clean_up(folder.parent, folder)
-            if name.startswith("named-") and not self._anyone(shelf):
-                shelf.forget()  # the server was started anew
+            if name.startswith("named-"):
+                shelf.forget()  # where nobody lives the server was started anew
             self._listener = Listener(folder / (self._name + SOCKET), self._handlers)
         except OSError as error:
             self._say_alone(str(error), logging.WARNING)
@@ -122,10 +122,6 @@ class Siblings:
             f"the workers of this server cannot meet ({why}): /metrics and /stats tell of one worker each",
             level=level,
         )
-
-    @staticmethod
-    def _anyone(shelf: Shelf) -> bool:
-        return any(alive(member.process) for member in shelf.members()[0])
 
     def leave(self) -> None:
         """Publish for the last time, and answer no more: the process ends, or begins anew."""
