@@ -24,7 +24,7 @@ from typing import Any
 import streaming_dd as dd
 
 #: Seconds that a child may take before it is told to say where it waits.
-PATIENCE = 60.0
+PATIENCE = 100.0
 
 
 def use(how: str) -> None:

@@ -32,7 +32,7 @@ OURS = (
 
 
 @pytest.mark.slow
-def test_the_process_is_measured(captured: Any) -> None:
+def test_the_process_is_measured(captured: Any, uncollected: None) -> None:
     """Memory, CPU, threads, open files and collections go out with the worker's other gauges."""
     gc.collect()
     metrics = captured.metrics
@@ -57,11 +57,9 @@ def test_collections_of_before_are_not_counted(capture: Any) -> None:
 
 
 @pytest.mark.slow
-def test_cpu_is_that_of_the_time_between_two_flushes(
-    captured: Any, burn: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cpu_is_that_of_the_time_between_two_flushes(captured: Any, burn: Any) -> None:
     """100 percent is one core that is busy all the time."""
-    monkeypatch.setattr(recorder.get(), "round", lambda **_: None)  # no flush but those that are asked for
+    recorder.get().end_rounds(60)  # no flush but those that are asked for
 
     def now() -> tuple[float, float]:
         return time.process_time(), time.monotonic()
@@ -264,7 +262,7 @@ def test_what_the_system_does_not_tell_is_none(monkeypatch: pytest.MonkeyPatch) 
 # --- memory per task ------------------------------------------------------------------------------------------
 
 
-def test_memory_counts_to_the_task_that_allocates_it(run: Any, capture: Any) -> None:
+def test_memory_counts_to_the_task_that_allocates_it(run: Any, capture: Any, uncollected: None) -> None:
     """Opt-in: what a task's steps allocate and keep is its own, and its peak, though others allocate meanwhile."""
     with capture(task_memory=True) as captured:
         kept: list[bytearray] = []
@@ -297,7 +295,7 @@ def test_memory_counts_to_the_task_that_allocates_it(run: Any, capture: Any) -> 
     assert not tracemalloc.is_tracing()
 
 
-def test_memory_of_a_task_within_a_task_is_the_outer_ones_peak_too(capture: Any) -> None:
+def test_memory_of_a_task_within_a_task_is_the_outer_ones_peak_too(capture: Any, uncollected: None) -> None:
     """What an awaited task holds is held while the outer one runs: both peaks show it."""
     with capture(task_memory=True) as captured:
 
