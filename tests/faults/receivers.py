@@ -9,6 +9,7 @@ import re
 import socket
 import struct
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ from free_ports import free_port
 
 _LINE = re.compile(r"([A-Za-z][\w.]*):([^|]+)\|(\w+)([^\n]*)")
 _RATE = re.compile(r"\|@([\d.e-]+)")
+#: By what a receiver learns that nothing is on its way to it any more.
+_LAST = b"settled"
+#: Linux' SO_RCVBUFFORCE, which Python does not name.
+_RCVBUFFORCE = 33
 #: Seconds that a slow receiver takes for each thing it is given.
 _SLOWLY = 0.1
 
@@ -53,14 +58,25 @@ class Receiver:
         self.mended.set()
 
     def settle(self) -> None:
-        """Wait for what is on its way from a process that has ended."""
+        """Wait for what is on its way from a process that has ended, unless a fault is in force: it is for good."""
+
+    def arrived(self) -> int:
+        """Return of how much that the load has made everything is here."""
+        raise NotImplementedError
+
+    def await_all(self, made: int, patience: float) -> None:
+        """Wait until so much of the load has arrived."""
+        deadline = time.monotonic() + patience
+        while self.arrived() < made:
+            assert time.monotonic() < deadline, f"{type(self).__name__}: {self.arrived()} of {made}"
+            time.sleep(0.01)
 
     def close(self) -> None:
         """Leave nothing behind."""
         self.mended.set()
         self.go()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
 
     def go(self) -> None:
         """Go away: nobody listens at the address any more."""
@@ -93,6 +109,8 @@ class Statsd(Receiver):
         self.path = str(folder / "dsd.socket")
         self.port = free_port()  # for every time that it comes
         self.totals: Counter[str] = Counter()
+        self._readers: list[threading.Thread] = []
+        self._settled = threading.Event()
         self.come()
 
     @property
@@ -103,6 +121,7 @@ class Statsd(Receiver):
     def come(self) -> None:
         if self.transport == "udp":
             self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self._make_room()
             self._socket.bind(("127.0.0.1", self.port))
             self.port = self._socket.getsockname()[1]
         else:
@@ -120,16 +139,39 @@ class Statsd(Receiver):
 
     def go(self) -> None:
         end(self._socket)
-        self._first.join(10)  # it may just have taken one more
+        self._first.join(60)  # it may just have taken one more
         for one in self._taken:
             end(one)
+
+    def _make_room(self) -> None:
+        """Have the kernel keep all of an outage, however slow the machine: what it throws away nobody hears of."""
+        for option in (socket.SO_RCVBUF, _RCVBUFFORCE):
+            with contextlib.suppress(OSError):  # the larger one needs a privilege
+                self._socket.setsockopt(socket.SOL_SOCKET, option, 8 << 20)
+
+    def arrived(self) -> int:
+        return min(self.totals["load.rows"], self.totals["load.render"])
+
+    def settle(self) -> None:
+        if self.fault:
+            return
+        if self.transport == "unix stream":
+            with socket.socket(socket.AF_UNIX) as last:  # taken after all others
+                last.connect(self.path)
+                last.sendall(len(_LAST).to_bytes(4, "little") + _LAST)
+        else:
+            with socket.socket(self._socket.family, socket.SOCK_DGRAM) as last:
+                last.sendto(_LAST, self._socket.getsockname())
+        assert self._settled.wait(60)
+        for thread in self._readers:
+            thread.join(60)
 
     def _accept(self, listening: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while True:
                 taken = listening.accept()[0]
                 self._taken.append(taken)
-                self._spawn(self._read, taken)
+                self._readers.append(self._spawn(self._read, taken))
 
     def _read(self, taken: socket.socket) -> None:
         with contextlib.suppress(OSError), taken.makefile("rb") as file:
@@ -144,6 +186,9 @@ class Statsd(Receiver):
                 self.hold()
 
     def take(self, data: bytes) -> None:
+        if data == _LAST:
+            self._settled.set()
+            return
         for name, values, kind, rest in _LINE.findall(data.decode()):
             numbers = [float(value) for value in values.split(":")]
             rate = _RATE.search(rest)
@@ -230,6 +275,9 @@ class Traces(Receiver):
         if self.path is not None:
             self.path.unlink(missing_ok=True)
 
+    def arrived(self) -> int:
+        return self.spans["task.run"]
+
     def take(self, body: bytes) -> None:
         if body in self._bodies:  # posted again, since the answer came too late
             return
@@ -245,6 +293,7 @@ class Lines(Receiver):
         super().__init__()
         self.numbers: Counter[int] = Counter()
         self._readers: list[threading.Thread] = []
+        self._settled = threading.Event()
         self.port = free_port()  # for every time that it comes
         self.come()
 
@@ -256,14 +305,21 @@ class Lines(Receiver):
 
     def go(self) -> None:
         end(self._socket)
-        self._first.join(10)  # it may just have taken one more
+        self._first.join(60)  # it may just have taken one more
         for one in self._taken:
             end(one)
 
+    def arrived(self) -> int:
+        return len(self.numbers)
+
     def settle(self) -> None:
-        if not self.fault:
-            for thread in self._readers:
-                thread.join(10)
+        if self.fault:
+            return
+        with socket.create_connection(("127.0.0.1", self.port)) as last:  # taken after all others
+            last.sendall(_LAST + b"\n")
+        assert self._settled.wait(60)
+        for thread in self._readers:
+            thread.join(60)
 
     def _accept(self, listening: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -275,7 +331,9 @@ class Lines(Receiver):
     def _read(self, taken: socket.socket) -> None:
         with contextlib.suppress(OSError), taken, taken.makefile("rb") as file:
             for line in file:
-                if line.endswith(b"\n"):
+                if line.strip() == _LAST:
+                    self._settled.set()
+                elif line.endswith(b"\n"):
                     found = json.loads(line)
                     if "number" in found:
                         self.numbers[found["number"]] += 1

@@ -1,7 +1,8 @@
 """A program under steady load: counts, timings, tasks with spans, and log lines, in three parts that its parent divides.
 
-Before and after the second part it prints a word and waits for a line: the parent breaks the Agent, and mends it.
-At the very end it prints what it made, what the package says was lost, and the worst lag of its event loop.
+Before and after the second part it prints a word, and what it has made, and waits for a line: the parent breaks the Agent,
+and mends it. At the very end it prints what it made, what the package says was lost, and the worst lag of its event loop
+since the fault began.
 """
 
 from __future__ import annotations
@@ -57,15 +58,15 @@ async def work(steps: int) -> None:
 
 
 async def told(word: str) -> None:
-    print(word, flush=True)
+    print(word, RESULT["made"], flush=True)
     await asyncio.to_thread(sys.stdin.readline)
 
 
 async def main() -> None:
     dd.configure()
     await work(60)
-    await asyncio.sleep(0.8)  # everything has been sent once
-    await told("break")
+    await told("break")  # once all of it has arrived
+    RESULT["lag"] = 0.0
     await work(240)
     await told("mend")
     await work(60)
