@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from streaming_dd import recorder, timers
+
+#: Of Celery's workers; how long they take to end depends on the machine.
+SETTINGS: dict[str, Any] = {"perform_ping_check": False, "loglevel": "ERROR", "shutdown_timeout": 60}
 
 
 def look(captured: Any, broker: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -60,12 +65,12 @@ def test_celery(capture: Any, request_span: Any) -> None:
 
     with capture() as captured:
         assert timers.instrument(timers.instrument(app)) is app
-        with start_worker(app, perform_ping_check=False, pool="solo", loglevel="ERROR"):
+        with start_worker(app, **SETTINGS, pool="solo"):
             with request_span():
                 sent = [add.delay(1, 2), fail.delay()]
-            assert sent[0].get(timeout=30) == 3
+            assert sent[0].get(timeout=60) == 3
             with pytest.raises(LookupError):
-                sent[1].get(timeout=30)
+                sent[1].get(timeout=60)
         adapter.uninstrument()
         assert captured.metrics.count("queue.retries", broker="celery") == 1
         assert captured.metrics.count("queue.ended", broker="celery", outcome="failed") == 2
@@ -90,12 +95,12 @@ def test_a_retry_of_celery_that_begins_before_its_failed_run_has_ended(capture: 
     def load(self: Any) -> str:
         if self.request.retries:
             began.set()
-            assert told.wait(30)
+            assert told.wait(60)
             return "loaded"
         raise self.retry(exc=LookupError("no such row"))
 
     def wait(**kwargs: Any) -> None:
-        began.wait(30)
+        began.wait(60)
 
     def go_on(**kwargs: Any) -> None:
         told.set()
@@ -105,7 +110,7 @@ def test_a_retry_of_celery_that_begins_before_its_failed_run_has_ended(capture: 
         timers.instrument(app)
         task_retry.connect(go_on, weak=False)
         try:
-            with start_worker(app, perform_ping_check=False, pool="threads", concurrency=2, loglevel="ERROR"):
+            with start_worker(app, **SETTINGS, pool="threads", concurrency=2):
                 assert load.delay().get(timeout=60) == "loaded"
         finally:
             task_retry.disconnect(wait)
@@ -152,7 +157,7 @@ def test_what_celery_puts_off_does_not_wait(capture: Any, request_span: Any) -> 
     with capture() as captured:
         timers.instrument(app)
         try:
-            with start_worker(app, perform_ping_check=False, pool="solo", loglevel="ERROR"):
+            with start_worker(app, **SETTINGS, pool="solo"):
                 due.append(time.time() + 1)
                 with request_span():
                     sent = late.apply_async(countdown=1)
@@ -188,14 +193,14 @@ def test_tasks_that_celery_does_not_run(capture: Any) -> None:
 
     with capture() as captured:
         timers.instrument(app)
-        with start_worker(app, perform_ping_check=False, pool="solo", loglevel="ERROR") as worker:
+        with start_worker(app, **SETTINGS, pool="solo") as worker:
             worker.ensure_started()
             from celery.worker.state import revoked
 
             revoked.add("unwanted")
             add.apply_async((1, 2), expires=datetime.now(UTC) - timedelta(seconds=5))
             add.apply_async((1, 2), task_id="unwanted")
-            assert add.delay(1, 2).get(timeout=30) == 3
+            assert add.delay(1, 2).get(timeout=60) == 3
         adapter.uninstrument()
         revoked.discard("unwanted")
         assert captured.metrics.count("queue.ended", broker="celery", queue="mail", outcome="cancelled") == 2
@@ -228,7 +233,7 @@ def test_dramatiq(capture: Any, request_span: Any) -> None:
             add.send(1, 2)
             fail.send()
         worker.start()
-        broker.join("mail", timeout=30_000, fail_fast=False)
+        broker.join("mail", timeout=60_000, fail_fast=False)
         worker.join()
         worker.stop()
         assert captured.metrics.count("queue.retries", broker="dramatiq") == 1
@@ -284,7 +289,7 @@ def test_taskiq(capture: Any, request_span: Any) -> None:
         await broker.startup()
         with request_span():
             done = [await add.kiq(1, 2), await fail.kiq()]
-        results = [await one.wait_result(timeout=30) for one in done]
+        results = [await one.wait_result(timeout=60) for one in done]
         assert results[0].return_value == 3
         assert results[1].is_err
         await broker.shutdown()
@@ -403,12 +408,21 @@ def failing_enqueue(broker: str, instrumented: bool, argument: object) -> BaseEx
     return raised.value
 
 
+@pytest.fixture
+def collected() -> Iterator[None]:
+    """Have what a test leaves open go with it, and not in a test to come."""
+    yield
+    gc.collect()
+
+
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     "argument", [1, Cannot()], ids=["a backend that is away", "arguments that cannot be serialized"]
 )
 @pytest.mark.parametrize("broker", ["celery", "dramatiq", "taskiq", "rq", "arq"])
-def test_what_an_enqueue_raises_is_untouched(broker: str, argument: object, capture: Any) -> None:
+def test_what_an_enqueue_raises_is_untouched(
+    broker: str, argument: object, capture: Any, collected: None
+) -> None:
     """The application gets its broker's own exception, as without this package; nothing counts as enqueued."""
     from importlib import import_module
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -148,7 +149,7 @@ def test_a_worker_without_this_package_runs_them_as_ever(folder: Path) -> None:
 
 
 @pytest.mark.process
-def test_a_worker_that_is_told_to_end_drains(folder: Path) -> None:
+def test_a_worker_that_is_told_to_end_drains(folder: Path, eventually: Any) -> None:
     """SIGTERM while a task runs: it ends as it would, and its end, its gauges' zeros and its counters are sent."""
     program(folder, "hold")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sink:
@@ -167,18 +168,22 @@ def test_a_worker_that_is_told_to_end_drains(folder: Path) -> None:
             stderr=subprocess.DEVNULL,
         )
         lines: list[str] = []
-        while not any(_active(line) == 1 for line in lines):
-            lines += sink.recv(65535).decode().split("\n")
-        assert (folder / "held").exists()
-        worker.send_signal(signal.SIGTERM)
-        (folder / "free").touch()
-        worker.wait(60)
-        sink.settimeout(0.5)
         try:
-            while True:
+            while not any(_active(line) == 1 for line in lines):
                 lines += sink.recv(65535).decode().split("\n")
-        except TimeoutError:
-            pass
+            eventually((folder / "held").exists)  # it is active a moment before its first line
+            worker.send_signal(signal.SIGTERM)
+            (folder / "free").touch()
+            sink.settimeout(0.5)
+            ended = False
+            while not ended:  # read all the time: a socket that is full loses what comes last
+                ended = worker.poll() is not None
+                with contextlib.suppress(TimeoutError):
+                    while True:
+                        lines += sink.recv(65535).decode().split("\n")
+        finally:
+            worker.kill()
+            worker.wait()
     completed = [line for line in lines if line.startswith("streaming.tasks.completed:")]
     assert sum(float(line.split(":")[1].split("|")[0]) for line in completed if "model:hold" in line) == 1
     assert [_active(line) for line in lines if _active(line) is not None][-1] == 0

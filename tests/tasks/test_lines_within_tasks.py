@@ -37,7 +37,7 @@ def test_lines_within_a_task_carry_its_names(configure: Any, tmp_path: Path) -> 
 
     asyncio.run(main())
     assert found.logs is not None
-    assert found.logs.flush(10)
+    assert found.logs.flush(60)
     lines = [orjson.loads(line) for line in path.read_bytes().splitlines()]
     said = ("by loguru", "by the library", "by a thread", "by a helper's task")
     own = [line for line in lines if line["message"] in ("before", "after", *said)]
@@ -75,7 +75,7 @@ def test_what_nobody_awaits_is_told_once(configure: Any, tmp_path: Path) -> None
 
     asyncio.run(main())
     assert found.logs is not None
-    assert found.logs.flush(10)
+    assert found.logs.flush(60)
     errors = [line for line in map(orjson.loads, path.read_bytes().splitlines()) if line["status"] == "error"]
     assert [(line["logger.name"], line["error.message"]) for line in errors] == [
         ("streaming_dd.tasks", "told by its own line"),

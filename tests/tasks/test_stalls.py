@@ -208,7 +208,7 @@ def test_children_and_threads_are_part_of_where_a_task_waits(run: Any, capture: 
         asking = threading.Event()
 
         def query() -> object:
-            return asking.set() or go.wait(30)  # on one line, where it is found whenever it has asked
+            return asking.set() or go.wait(60)  # on one line, where it is found whenever it has asked
 
         async def part() -> None:
             await asyncio.Event().wait()
@@ -480,7 +480,7 @@ def test_a_task_that_holds_the_loop_shows_its_stack(run: Any, capture: Any, even
         held, free = threading.Event(), threading.Event()
 
         def hold() -> object:
-            return held.set() or free.wait(20)  # on one line, where it is found from then on
+            return held.set() or free.wait(60)  # on one line, where it is found from then on
 
         async def inner() -> None:
             hold()
@@ -491,7 +491,7 @@ def test_a_task_that_holds_the_loop_shows_its_stack(run: Any, capture: Any, even
 
         thread = threading.Thread(target=run, args=(export(),))
         thread.start()
-        held.wait(20)
+        assert held.wait(60)
         watchdog(31).look()
         free.set()
         thread.join()

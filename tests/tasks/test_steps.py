@@ -83,12 +83,21 @@ def test_cpu_time_is_that_of_the_steps_and_not_of_waiting(run: Any, captured: An
     assert line["task.steps"] == 2
 
 
-def test_a_blocking_call_holds_the_loop_without_cpu_time(run: Any, captured: Any) -> None:
+def test_a_blocking_call_holds_the_loop_without_cpu_time(
+    run: Any, captured: Any, uncollected: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A step that sleeps in the thread shows as time for which the loop was held, and as the longest step."""
+    seen, sample = threading.Event(), Work.sample
+
+    def sample_and_tell(*args: Any) -> None:
+        sample(*args)
+        seen.set()
+
+    monkeypatch.setattr(Work, "sample", sample_and_tell)
 
     @timers.task("reports.export")
     async def export() -> None:
-        time.sleep(0.15)  # noqa: ASYNC251 - the mistake in question
+        assert time.sleep(0.15) or seen.wait(60)  # noqa: ASYNC251 - the mistake in question
         await asyncio.sleep(0)
 
     run(export())
@@ -177,7 +186,7 @@ def test_a_task_within_a_task_is_counted_once(run: Any, captured: Any, burn: Any
 
 
 @pytest.mark.slow
-def test_a_task_within_a_task_that_blocks_is_no_cpu_time(run: Any, captured: Any) -> None:
+def test_a_task_within_a_task_that_blocks_is_no_cpu_time(run: Any, captured: Any, uncollected: None) -> None:
     """What an awaited task sleeps through in its thread is neither its own CPU time nor that of who awaits it."""
 
     @timers.task("reports.render")
@@ -540,6 +549,7 @@ def test_a_clock_that_jumps_back_takes_nothing_away(monkeypatch: pytest.MonkeyPa
 
 def test_the_cpu_clock_is_exact_where_it_is_carried_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many short steps in a row, between which the CPU clock is hardly read, add up to the CPU time that they take."""
+    monkeypatch.setattr("streaming_dd.tasks.measuring.steps._CONTINUOUS", 200e-6)  # on a slow machine, too
     reads = 0
     real = time.thread_time
 

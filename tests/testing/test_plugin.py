@@ -68,7 +68,7 @@ ours = {{name for name in new if name.startswith("streaming_dd")}}
 forks = {{"streaming_dd.output", "streaming_dd.output.forks"}}
 assert ours == {{"streaming_dd", "streaming_dd.testing", "streaming_dd.testing.plugin", *forks}}, new
 """
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=200)
 
 
 @pytest.mark.process
@@ -105,7 +105,7 @@ def test_async_tests_of_anyios_plugin(pytester: pytest.Pytester) -> None:
             assert len(dd_spans.find("task.run")) == 2
         """
     )
-    result = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider", timeout=110)
+    result = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider", timeout=280)
     result.assert_outcomes(passed=1)
 
 
@@ -136,7 +136,7 @@ def test_settings_and_failures_in_a_users_suite(pytester: pytest.Pytester) -> No
             dd_metrics.assert_count("shop.tasks.started", 2)
         """
     )
-    result = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider", timeout=110)
+    result = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider", timeout=280)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [

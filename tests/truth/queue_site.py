@@ -94,7 +94,7 @@ def run_again() -> None:
     worker.start()
     for number in range(AGAIN):
         flaky.send(number)
-    broker.join(flaky.queue_name, fail_fast=False)
+    broker.join(flaky.queue_name, timeout=100_000, fail_fast=False)
     worker.join()
     worker.stop()
     tell(enqueued=AGAIN, failed=AGAIN, completed=AGAIN)

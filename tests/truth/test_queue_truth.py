@@ -20,7 +20,7 @@ from streaming_dd.local_agent import LocalAgent
 
 pytestmark = pytest.mark.process
 PROGRAM = Path(__file__).with_name("queue_site.py")
-DEADLINE = 60.0
+DEADLINE = 120.0
 
 pytest.importorskip("django_tasks_db")
 pytest.importorskip("dramatiq")
@@ -81,6 +81,7 @@ def of(agent: LocalAgent, name: str) -> float:
     return sum(one.last if one.kind == "g" else one.total for one in found)
 
 
+@pytest.mark.timeout(390)
 def test_queues_show_what_the_store_says(
     agent: LocalAgent, start: Callable[[str], subprocess.Popen[str]]
 ) -> None:

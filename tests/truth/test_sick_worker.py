@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import pytest
@@ -24,7 +24,7 @@ pytestmark = [
 ]
 HERE = Path(__file__).parent
 WORKERS = 3
-DEADLINE = 60.0
+DEADLINE = 120.0
 
 
 @pytest.fixture
@@ -95,7 +95,10 @@ class Seen:
         value: float | None = slo["statuses"][0]["indicator"]
         return value
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         self._client.close()
 
 
@@ -125,7 +128,12 @@ def workers(site: str) -> dict[str, int]:
 def test_one_sick_worker_of_three_is_seen(agent: LocalAgent, site: str) -> None:
     """The two that are sound hide nothing: the monitor alerts for that worker and no other, and the time is not
     available time; when it is sound again, so is everything."""
-    seen = Seen(agent)
+    with Seen(agent) as seen:
+        look_on(seen, site)
+
+
+def look_on(seen: Seen, site: str) -> None:
+    """Make one worker sick and sound again."""
     pids = workers(site)
     sound = dict.fromkeys(pids, "OK")
     wait_until(lambda: seen.states() == sound, "three sound workers")
@@ -138,4 +146,3 @@ def test_one_sick_worker_of_three_is_seen(agent: LocalAgent, site: str) -> None:
     change(site, "heal", pids[sick])
     wait_until(lambda: seen.states() == sound, "the recovery")
     assert (seen.availability() or 0.0) < 100.0  # the past stays
-    seen.close()

@@ -20,6 +20,7 @@ from streaming_dd.local_agent import LocalAgent
 
 pytestmark = [
     pytest.mark.process,
+    pytest.mark.timeout(390),  # what waits for buckets to close, several times, on a busy machine
     pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="the books on CPU need /proc"),
 ]
 

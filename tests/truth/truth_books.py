@@ -106,7 +106,7 @@ class Visitor:
     def __init__(self, url: str, books: Books) -> None:
         self.url = url
         self.books = books
-        self.client = httpx.AsyncClient(timeout=60, trust_env=False)
+        self.client = httpx.AsyncClient(timeout=120, trust_env=False)
 
     async def ask(self, method: str, path: str, status: int, **more: object) -> httpx.Response:
         """Send a request, and note its status and its first byte."""
@@ -222,7 +222,7 @@ class Visitor:
         async with connect(self.url.replace("http", "ws", 1) + "/ws", proxy=None) as socket:
             for number in range(2):
                 await socket.send(f"hello {number}")
-                await asyncio.wait_for(socket.recv(), 20)
+                await asyncio.wait_for(socket.recv(), 60)
                 self.books.counts["WebSocket messages received"] += 1
         self.books.counts["WebSockets opened"] += 1
 
@@ -296,7 +296,7 @@ class Workers:
     @contextmanager
     def running(self) -> Iterator[Workers]:
         manage = [sys.executable, "-m", "examples.reports.manage", "migrate", "--verbosity", "0"]
-        subprocess.run(manage, cwd=ROOT, env=self.environment, check=True, timeout=60)
+        subprocess.run(manage, cwd=ROOT, env=self.environment, check=True, timeout=200)
         for number in range(self.count):
             listening = socket.socket()
             listening.bind(("127.0.0.1", 0))
@@ -326,7 +326,7 @@ class Workers:
             listening.close()
         try:
             for url in self.urls:  # `/health` of ours is not recorded: it opens no book
-                httpx.get(f"{url}/health", timeout=60, trust_env=False)
+                httpx.get(f"{url}/health", timeout=200, trust_env=False)
             yield self
         finally:
             for process in self.processes:

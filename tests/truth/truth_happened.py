@@ -14,7 +14,7 @@ from streaming_dd.assets.truth import NUMBERS, SITE, Shown
 from streaming_dd.local_agent import LocalAgent
 
 TASKS = ("tasks started", "tasks completed", "tasks failed", "tasks cancelled")
-SETTLED = 40.0
+SETTLED = 90.0
 """Seconds for what was sent to be in closed buckets: at most ten, on a busy machine more."""
 
 
@@ -80,7 +80,7 @@ def compared(
 async def visit_all(site: Workers, books: Books, urls: Sequence[str] = ()) -> None:
     """Visit every worker, or those at `urls`."""
     prices = await slow_prices(site.prices)
-    async with prices, asyncio.timeout(90), asyncio.TaskGroup() as visits:
+    async with prices, asyncio.timeout(200), asyncio.TaskGroup() as visits:
         for url in urls or site.urls:
             visits.create_task(Visitor(url, books).visit())
 
@@ -104,20 +104,23 @@ def settle(agent: LocalAgent, books: Books) -> None:
         **{f"streaming.{name.replace(' ', '.')}": books.counts[name] for name in TASKS},
     }
     deadline = time.monotonic() + SETTLED
+    found: dict[str, float] = {}
     while time.monotonic() < deadline:
-        found: dict[str, float] = dict.fromkeys(wanted, 0.0)
+        found = dict.fromkeys(wanted, 0.0)
         for one in agent.snapshot():
             if one.name in found:
                 found[one.name] += one.total
         if all(round(found[name]) >= count for name, count in wanted.items()):
             break
         time.sleep(0.2)
+    else:
+        raise AssertionError(f"of {wanted} there are {found}")
     until(agent, agent.holdings.aggregator.bucket + 20)
 
 
 def until(agent: LocalAgent, bucket: int) -> None:
     """Wait until this bucket is open: those before it are closed."""
-    deadline = time.monotonic() + 2 * SETTLED
+    deadline = time.monotonic() + SETTLED
     while agent.holdings.aggregator.bucket < bucket:
         assert time.monotonic() < deadline, "the buckets do not close"
         time.sleep(0.2)

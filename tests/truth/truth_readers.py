@@ -43,7 +43,9 @@ class Readers:
         self.agent = agent
         self.since = since
         self.base = f"http://127.0.0.1:{agent.page_port}/api"
-        self.client = httpx.Client(timeout=60, trust_env=False)
+        #: Up to when is asked, at all places: what is read takes time on a busy machine.
+        self.until = agent.holdings.clock()
+        self.client = httpx.Client(timeout=120, trust_env=False)
         if workers is not None and watch is not None:
             self.urls = workers.urls
             self.view: View = watch.look()
@@ -91,7 +93,7 @@ class Readers:
         )
 
     def _range(self) -> dict[str, float]:
-        return {"start": self.since, "end": self.agent.holdings.clock()}
+        return {"start": self.since, "end": self.until}
 
     def _ask(self, kind: str, request: dict[str, Any]) -> dict[str, Any]:
         names = ("env", "service", "version", "app", "model")
