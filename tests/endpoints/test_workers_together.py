@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Callable
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -34,7 +35,7 @@ WORKERS = st.lists(st.tuples(NUMBERS, NUMBERS, st.booleans()), min_size=1, max_s
 def state(configure: Configure) -> Callable[..., State]:
     """Return the state of a worker that counted so."""
 
-    def make(counts: dict[str, int], levels: dict[str, int] | None = None, slot: str = "0") -> State:
+    def make(counts: dict[str, float], levels: dict[str, int] | None = None, slot: str = "0") -> State:
         seen = configure(metrics_enabled=False)
         seen.metrics.set_worker(slot)
         series = Series(seen)
@@ -106,6 +107,23 @@ def test_the_sum_is_the_sum(workers: Any, state: Callable[..., State]) -> None:
         for kind, level in levels.items()
     }
     assert {key[1:]: value for key, value in gauges.items() if key[0] == "t.each"} == each
+
+
+@pytest.mark.parametrize("alike", [True, False], ids=["of the same series", "of other series"])
+def test_every_worker_comes_to_the_same_sum(alike: bool, state: Callable[..., State]) -> None:
+    """Each begins with its own numbers; decimals added up in another order are another number, which would be a reset."""
+    numbers = [0.1, 0.2, 0.3, 0.7]
+    states = [
+        state({"a": number, **({} if alike else {f"only {slot}": 1})}) for slot, number in enumerate(numbers)
+    ]
+    assert len({sum(order) for order in permutations(numbers)}) > 1
+    told = set()
+    for order in permutations(states):
+        total = Total(Places())
+        for one in order:
+            total.add(one)
+        told.add((*counted(total, "t.rows")["a",], counted(total, "t.took")["a",][-1]))
+    assert len(told) == 1
 
 
 def test_a_state_without_what_it_declares(state: Callable[..., State]) -> None:

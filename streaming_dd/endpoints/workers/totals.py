@@ -7,6 +7,8 @@ import zlib
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import fsum
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 import orjson
@@ -42,7 +44,8 @@ class Total:
         #: By number: a point is a tuple of tuples, and its hash takes longer than adding up.
         self._levels: dict[int, float] = {}
         self._sums = array("d")
-        self._alike: dict[int, tuple[list[int], list[array[float]]]] = {}
+        #: By the mark of what is declared, and the worker where that is told apart: where they go, and the values.
+        self._alike: dict[tuple[int, str], tuple[list[int], list[array[float]]]] = {}
         self._told: dict[int, set[Point]] = {}
 
     def add(self, state: State, *, worker: str | None = None, ended: bool = False) -> None:
@@ -52,7 +55,7 @@ class Total:
             raise ValueError("it has more or less values than series")
         self._told[id(told)] = told  # most workers have one and the same: points are dear to compare
         # Workers that count the same are added up first, column by column: that is four times as fast.
-        self._alike.setdefault(id(plan.sums), (plan.sums, []))[1].append(state.sums)
+        self._alike.setdefault((state.mark, worker or ""), (plan.sums, []))[1].append(state.sums)
         if ended:
             return
         levels = self._levels
@@ -71,12 +74,15 @@ class Total:
 
     @property
     def sums(self) -> array[float]:
-        """The values of all series, each at its place."""
+        """The values of all series, each at its place; the same to the last bit whichever worker adds them up.
+
+        Else seconds would now and then be less by a bit than a sibling has told, and Prometheus take that for a reset.
+        """
         alike, self._alike = self._alike, {}
         sums = self._sums
         sums.extend([0.0] * (len(self._places) - len(sums)))
-        for places, several in alike.values():
-            columns = several[0] if len(several) == 1 else map(sum, zip(*several, strict=True))
+        for _, (places, several) in sorted(alike.items(), key=itemgetter(0)):
+            columns = several[0] if len(several) == 1 else map(fsum, zip(*several, strict=True))
             for at, value in zip(places, columns, strict=True):
                 sums[at] += value
         return sums
