@@ -21,6 +21,9 @@ def run_app(*arguments: str, **environment: str) -> str:
         "DD_TRACE_AGENT_URL": "http://127.0.0.1:1",
         "STREAMING_LOGS_ENABLED": "false",
         "STREAMING_METRICS_ENABLED": "false",
+        # A receiver on a loaded machine may take its time.
+        "STREAMING_SHUTDOWN_TIMEOUT": "30",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "30000",
         **environment,
     }
     done = subprocess.run(

@@ -8,9 +8,8 @@ import importlib.util
 from typing import Any
 
 import pytest
-from served import DEADLINE, UVICORN, Emitted, Server, Stream
+from served import DEADLINE, UVICORN, Emitted, Server, Stream, websocket
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import connect
 
 pytestmark = pytest.mark.process
 
@@ -59,13 +58,14 @@ def test_a_framework(name: str, serve: Any, emitted: Emitted) -> None:
         assert asked(server, method, path) == status, (method, path)
     server_sent = Stream(server.port, "/v1/acme/events/100000")
     server_sent.response.readline()
+    emitted.wait_for(lambda: emitted.level("streaming.clients.active") == 1)
     server_sent.leave()
     if name not in DJANGOS:
         assert asked(server, "GET", "/v1/acme/later/7") == 200
-        with connect(f"ws://127.0.0.1:{server.port}/v1/acme/echo/7") as socket:
+        with websocket(server.port, "/v1/acme/echo/7") as socket:
             socket.send("x")
             assert socket.recv(DEADLINE) == "x"
-        with pytest.raises(InvalidStatus), connect(f"ws://127.0.0.1:{server.port}/v1/acme/nowhere/7"):
+        with pytest.raises(InvalidStatus), websocket(server.port, "/v1/acme/nowhere/7"):
             pass
         emitted.wait_for(lambda: emitted.count("streaming.ws.closed", route="/v1/:tenant/echo/:number"))
         if name in BACKGROUND:

@@ -29,7 +29,9 @@ def test_requests_over_http2(serve: Any, emitted: Emitted) -> None:
     """Each has its own end: completed, left, and cut in the middle of an upload."""
     path = os.pathsep.join([str(APPS), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = emitted.environment(STREAMING_FLUSH_INTERVAL="0.1", PYTHONPATH=path)
-    server: Server = serve(["hypercorn", "--bind", "fd://{fd}", "http2_site:app"], environment)
+    server: Server = serve(
+        ["hypercorn", "--bind", "fd://{fd}", "--keep-alive", "120", "http2_site:app"], environment
+    )
     options: Any = {
         "base_url": f"http://127.0.0.1:{server.port}",
         "http1": False,

@@ -6,13 +6,12 @@ granian's line arrives without the exception that it is about: it is known by it
 from __future__ import annotations
 
 import contextlib
-import http.client
 import os
 import socket
 from typing import Any
 
 import pytest
-from served import APPS, GUNICORN, UVICORN, Emitted, Server, wait_until
+from served import APPS, DEADLINE, GUNICORN, UVICORN, Emitted, Server, wait_until
 
 pytestmark = pytest.mark.process
 
@@ -33,22 +32,21 @@ def test_one_exception_is_one_error_line(name: str, serve: Any, emitted: Emitted
     path = os.pathsep.join([str(APPS), os.environ.get("PYTHONPATH", "")])
     server: Server = serve(SERVERS[name], emitted.environment(PYTHONPATH=path))
 
-    def listens() -> bool:
-        with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", server.port), 1).close()
-            return True
-        return False
-
-    wait_until(listens, "the server")
+    wait_until(lambda: _listens(server), "the server")
     for number, kind in enumerate(("early", "late"), 1):
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=3)
-        with contextlib.suppress(http.client.HTTPException, OSError):
-            connection.request("GET", f"/{kind}")
-            connection.getresponse().read()
-        connection.close()
-        emitted.wait_for(lambda count=number: len(emitted.logs(outcome="error")) == count)
+        # The client stays until it is over: it must not be the one that ends it.
+        with socket.create_connection(("127.0.0.1", server.port), DEADLINE) as connection:
+            connection.sendall(f"GET /{kind} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+            emitted.wait_for(lambda count=number: len(emitted.logs(outcome="error")) == count)
     server.end(15)
     errors = [line for line in emitted.logs() if line["status"] in ("error", "critical", "emergency")]
     assert [line.get("error.kind") for line in errors] == ["LookupError", "LookupError"]
     assert {line["error.message"] for line in errors} == {"early on purpose", "late on purpose"}
     assert all("failing_once_site.py" in line["error.stack"] for line in errors)
+
+
+def _listens(server: Server) -> bool:
+    with contextlib.suppress(OSError):
+        socket.create_connection(("127.0.0.1", server.port), 1).close()
+        return True
+    return False

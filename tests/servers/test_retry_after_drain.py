@@ -32,7 +32,9 @@ def refused(port: int) -> bool:
 @pytest.mark.parametrize("seconds", ["0", "3"])
 def test_a_connection_that_stays_open_after_the_signal(seconds: str, serve: Any, emitted: Emitted) -> None:
     """gunicorn's ASGI worker answers it: with the application's stream, or with one that says when to come back."""
-    command = [*GUNICORN, "-w", "1", "-k", "asgi", "--keep-alive", "30", "observed_starlette_site:app"]
+    # Time enough after the signal for all that is asked below.
+    patient = ["--keep-alive", "120", "--graceful-timeout", "120"]
+    command = [*GUNICORN, "-w", "1", "-k", "asgi", *patient, "observed_starlette_site:app"]
     server: Server = serve(command, emitted.environment(STREAMING_RETRY_AFTER_DRAIN=seconds))
     server.stream("/clock")
     kept = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=DEADLINE) for _ in range(2)]

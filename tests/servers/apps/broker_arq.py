@@ -27,7 +27,7 @@ async def fail(ctx) -> None:
 
 
 async def long(ctx) -> str:
-    return await broker_jobs.long_in_asyncio()
+    return await broker_jobs.long_in_asyncio(60)  # it is cancelled
 
 
 async def startup(ctx) -> None:

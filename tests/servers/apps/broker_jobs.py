@@ -29,9 +29,9 @@ def long() -> str:
     return "done"
 
 
-async def long_in_asyncio() -> str:
+async def long_in_asyncio(seconds: float = 2) -> str:
     began()
-    await asyncio.sleep(2)
+    await asyncio.sleep(seconds)
     return "done"
 
 

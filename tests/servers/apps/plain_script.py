@@ -44,6 +44,11 @@ def end():
     asyncio.run(work())
 
 
+def end_and_say_when():
+    asyncio.run(work())
+    print(f"ended at {time.monotonic()}", file=sys.stderr, flush=True)  # noqa: T201 - the test reads it
+
+
 def exit_in_loop():
     async def main():
         running = await work()

@@ -94,7 +94,7 @@ async def polled(request):
 
 async def left(request):
     """Answer once the generator of /polled has seen its client leave."""
-    await asyncio.wait_for(seen_to_leave.wait(), 30)
+    await asyncio.wait_for(seen_to_leave.wait(), 60)
     return PlainTextResponse("left")
 
 

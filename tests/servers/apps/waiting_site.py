@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import streaming_dd as dd
 
@@ -14,6 +15,8 @@ async def site(scope, receive, send):
     if scope["type"] == "websocket":
         await send({"type": "websocket.accept"})
         await send({"type": "websocket.send", "text": "here"})
+    else:
+        os.write(1, b"a request has begun\n")
     await asyncio.Event().wait()
 
 
