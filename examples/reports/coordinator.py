@@ -1,6 +1,7 @@
 """The coordinator: starts tasks as asyncio tasks, keeps their rows while they run, cancels them.
 
-One `coordinator` for each process; its state is `_tasks`, `_task_instances` and `_locks`, by key `app:model:id`.
+One `coordinator` for each process; its state is `_tasks`, `_task_instances`, `_locks` and `_asked`, by key
+`app:model:id`.
 Workers know of each other through the rows alone: a row is claimed before it runs, the claim is a lease that
 `supervise()` renews, and a cancellation wanted elsewhere is a flag in the row.
 """
@@ -10,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import time
 from collections import defaultdict
+from typing import Final
 
 from django.apps import apps
 from django.db import DatabaseError
@@ -19,6 +22,9 @@ from django.utils import timezone
 from .streamtask import LEASE, State, StreamTask
 
 logger = logging.getLogger("reports.coordinator")
+
+#: Seconds that a row is kept for whoever asked for it: a request needs a moment from the row to the stream that watches it.
+UNWATCHED: Final = 60.0
 
 
 def task_model(app_name: str, model_name: str) -> type[StreamTask] | None:
@@ -37,6 +43,7 @@ class Coordinator:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._task_instances: dict[str, StreamTask] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        self._asked: dict[str, float] = {}
 
     def get_task_key(self, app_name: str, model_name: str, task_id: int) -> str:
         """Return the key of a task in this object's dictionaries."""
@@ -59,8 +66,9 @@ class Coordinator:
                 instance = await model._default_manager.filter(pk=task_id).afirst()
                 if instance is None or instance.finished:
                     self._locks.pop(key, None)
-                else:
-                    self._task_instances[key] = instance
+                    return instance
+                self._task_instances[key] = instance
+            self._asked[key] = time.monotonic()
         return instance
 
     async def start_task(self, task_instance: StreamTask, app_name: str, model_name: str) -> None:
@@ -69,6 +77,9 @@ class Coordinator:
         async with self._lock(key):
             if self.is_task_running(app_name, model_name, task_instance.pk):
                 return
+            # The object that its clients have; another one would send its events to nobody.
+            task_instance = self._task_instances.setdefault(key, task_instance)
+            self._asked[key] = time.monotonic()
             if not await task_instance.claim():
                 return
             self._task_instances[key] = task_instance
@@ -145,12 +156,13 @@ class Coordinator:
                 tasks[pk].cancel()
 
     async def _look_elsewhere(self) -> None:
-        """Serve the clients of rows that another worker runs; forget rows that nobody watches."""
+        """Serve the clients of rows that another worker runs; forget rows that nobody watches any more."""
         for key, instance in list(self._task_instances.items()):
             if key in self._tasks:
                 continue
             if not instance._clients:
-                self._forget(key)
+                if time.monotonic() - self._asked.get(key, 0) > UNWATCHED:
+                    self._forget(key)
                 continue
             app_name, model_name, _ = key.rsplit(":", 2)
             await self.start_task(instance, app_name, model_name)  # takes over from a worker that died
@@ -169,7 +181,7 @@ class Coordinator:
         return self._locks.setdefault(key, asyncio.Lock())
 
     def _forget(self, key: str) -> None:
-        for kept in (self._tasks, self._task_instances, self._locks):
+        for kept in (self._tasks, self._task_instances, self._locks, self._asked):
             kept.pop(key, None)
 
 
