@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 TICK = 0.25
 """Seconds between looks at the clock: how late a bucket closes and rows reach the database."""
-STOP_TIMEOUT = 5.0
+STOP_TIMEOUT = 30.0
 ANSWER_TIMEOUT = 30.0
 """Seconds that the loop may take to come round to a question, on a machine that has more to do than it can."""
 UNIX_SOCKETS = {
@@ -217,10 +217,10 @@ class LocalAgent:
                 ),
                 sock=sock,
             )
-            stack.callback(frames.close)
+            stack.push_async_callback(intake.end_listening, frames)
         if sock := self._sockets.get("logs"):
             lines = await loop.create_server(self._line_protocol, sock=sock)
-            stack.callback(lines.close)
+            stack.push_async_callback(intake.end_listening, lines)
         trace_sockets = [s for name in ("trace", "trace_socket") if (s := self._sockets.get(name))]
         if trace_sockets:
             held.trace_api.statsd_port = self.dogstatsd_port

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import logging
 import signal
@@ -16,11 +17,20 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
+from free_ports import free_port
 from local_agent_helpers import START
+from starlette.responses import PlainTextResponse
 
 from streaming_dd.errors import LocalAgentError
 from streaming_dd.local_agent import LocalAgent, Sample
-from streaming_dd.local_agent.intake.sockets import MAX_FRAME
+from streaming_dd.local_agent.intake.sockets import (
+    MAX_FRAME,
+    Connections,
+    LineProtocol,
+    LineSplitter,
+    end_listening,
+)
+from streaming_dd.local_agent.page_server.http_server import serving
 
 SAMPLE = Sample("c", "c", (1.0,))
 
@@ -58,7 +68,7 @@ def test_frame_over_the_agents_buffer_closes_the_connection(run_agent, short_pat
     """A length over 8192 means the stream is out of step: the agent hangs up, and counts it."""
     agent = run_agent(dogstatsd_stream_socket=str(short_path / "s"))
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.settimeout(10)
+        sock.settimeout(60)
         sock.connect(str(short_path / "s"))
         sock.sendall(struct.pack("<I", 5) + b"c:1|c" + struct.pack("<I", MAX_FRAME + 1) + b"x" * 100)
         assert sock.recv(1) == b""
@@ -115,9 +125,9 @@ def test_a_taken_port_names_itself_its_holder_and_the_fix(run_agent, name: str) 
 
 def test_a_refused_start_leaves_nothing_bound(run_agent, short_path: Path) -> None:
     """When the last of the ports is taken, the others are free again and no socket file is left."""
-    taken = run_agent()
+    taken, ours = run_agent(), str(short_path / "s")
     probe = LocalAgent(
-        dogstatsd_port=0, trace_port=0, logs_port=taken.logs_port, page_port=None, dogstatsd_socket=str(short_path / "s")
+        dogstatsd_port=free_port(), trace_port=0, logs_port=taken.logs_port, page_port=None, dogstatsd_socket=ours
     )  # fmt: skip
     with pytest.raises(LocalAgentError):
         probe.bind()
@@ -128,15 +138,14 @@ def test_a_refused_start_leaves_nothing_bound(run_agent, short_path: Path) -> No
 def test_agent_stops_quickly_and_forgets_its_ports(run_agent) -> None:
     """After the block its thread is gone and the same port can be used at once, connections or not."""
     before = threading.enumerate()
-    agent = LocalAgent(dogstatsd_port=0, trace_port=0, logs_port=0, page_port=0)
+    ports = {name: free_port() for name in ("dogstatsd_port", "trace_port", "logs_port", "page_port")}
+    agent = LocalAgent(**ports)
     with (
         agent.running(),
         socket.create_connection(("127.0.0.1", agent.logs_port)),
         socket.create_connection(("127.0.0.1", agent.trace_port)),
     ):
-        ports = {
-            name: getattr(agent, name) for name in ("dogstatsd_port", "trace_port", "logs_port", "page_port")
-        }
+        pass
     assert [thread for thread in threading.enumerate() if thread not in before] == []
     run_agent(**ports)
 
@@ -156,7 +165,9 @@ def test_trace_port_answers_as_the_agent(run_agent, short_path: Path) -> None:
     agent = run_agent(trace_socket=str(short_path / "apm"))
     for client in (
         httpx.Client(base_url=f"http://127.0.0.1:{agent.trace_port}", timeout=60),
-        httpx.Client(base_url="http://agent", transport=httpx.HTTPTransport(uds=str(short_path / "apm"))),
+        httpx.Client(
+            base_url="http://agent", transport=httpx.HTTPTransport(uds=str(short_path / "apm")), timeout=60
+        ),
     ):
         with client:
             info = client.get("/info").json()
@@ -371,3 +382,42 @@ def test_unknown_setting_is_refused() -> None:
     """A misspelt keyword is an error, not a default."""
     with pytest.raises(TypeError, match="dogstatd_port"):
         LocalAgent(dogstatd_port=0)
+
+
+@pytest.mark.parametrize("rounds", range(6))
+def test_whoever_connects_while_a_listener_closes_is_let_go(rounds: int) -> None:
+    """In whatever round of the loop from accepting to connecting it ends, no connection stays open and swallows lines."""
+
+    async def run() -> None:
+        loop, connections = asyncio.get_running_loop(), Connections()
+        listening = socket.create_server(("127.0.0.1", 0))
+        server = await loop.create_server(
+            lambda: LineProtocol(connections, LineSplitter(100), lambda lines: None), sock=listening
+        )
+        with socket.create_connection(listening.getsockname(), timeout=60) as client:
+            for _ in range(rounds):
+                await asyncio.sleep(0)
+            await end_listening(server)
+            await connections.close()
+            assert connections.open == set()
+            with suppress(ConnectionResetError):
+                assert client.recv(1) == b""
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("rounds", range(6))
+def test_whoever_connects_while_a_server_ends_is_let_go(rounds: int) -> None:
+    """So it is at the ports that speak HTTP."""
+
+    async def run() -> None:
+        listening = socket.create_server(("127.0.0.1", 0))
+        address = listening.getsockname()
+        async with serving(PlainTextResponse("x"), [listening]):
+            client = socket.create_connection(address, timeout=60)
+            for _ in range(rounds):
+                await asyncio.sleep(0)
+        with client, suppress(ConnectionResetError):
+            assert client.recv(1) == b""
+
+    asyncio.run(run())

@@ -23,6 +23,8 @@ from . import holders
 RECEIVE_BUFFER = 4 * 1024 * 1024
 DRAIN = 256
 """Datagrams read per wake-up, so that other work on the loop gets its turn under load."""
+ROUNDS = 5
+"""Rounds of the loop within which a connection that was accepted has its protocol; asyncio takes three."""
 MAX_FRAME = 8192
 TRUNCATED = b"...TRUNCATED..."
 """Stands where a line was cut."""
@@ -99,6 +101,18 @@ def serve_datagrams(
 
     asyncio.get_running_loop().add_reader(sock, drain)
     return drain
+
+
+async def end_listening(*servers: asyncio.Server) -> None:
+    """Close servers, but let whoever was accepted just now be connected: asyncio would leave such a socket open."""
+    loop = asyncio.get_running_loop()
+    for server in servers:
+        for sock in server.sockets:
+            loop.remove_reader(sock)
+    for _ in range(ROUNDS):
+        await asyncio.sleep(0)
+    for server in servers:
+        server.close()
 
 
 class Connections:

@@ -16,6 +16,8 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+from ..intake.sockets import end_listening
+
 
 class _Protocol(AutoHTTPProtocol):  # type: ignore[valid-type, misc]
     """uvicorn's protocol without access lines: `access_log=False` would take them from every server of the process."""
@@ -39,6 +41,11 @@ class _Server(uvicorn.Server):
         """Wait for the end; uvicorn's own loop wakes ten times a second to look at the time."""
         self.ready.set()
         await self.end.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let whoever was accepted just now be connected first: such a connection would stay open."""
+        await end_listening(*self.servers)
+        await super().shutdown(sockets)
 
 
 @contextlib.asynccontextmanager
