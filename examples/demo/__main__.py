@@ -28,7 +28,9 @@ from .terminal import Ink, Screen, lines
 from .view import Watch
 
 #: A bounded run waits this long beyond its seconds for every visitor to have come once.
-PATIENCE = 60.0
+PATIENCE = 120.0
+#: Seconds after the servers' end for the last of what they sent to be taken in, on a busy machine.
+ARRIVAL = 20.0
 #: Samples, spans and logs that the terminal's view may look at: a long demo stays as small as a short one.
 RECORD_LIMIT = 20_000
 
@@ -144,16 +146,26 @@ def _over(watch: Watch, town: Town, seconds: float | None) -> bool:
 async def _summary(watch: Watch, surprises: list[str], *, bounded: bool) -> int:
     """Print what arrived and, after a bounded run, what did not; return the exit code."""
     await asyncio.sleep(0.5)  # the agent's next look at its sockets
+    problems = _problems(watch.agent) if bounded else []
+    until = time.monotonic() + ARRIVAL
+    while problems and time.monotonic() < until:
+        await asyncio.sleep(0.5)
+        problems = _problems(watch.agent)
     print("\n".join(line for line in lines(watch.look(), Ink(False), ["What arrived"]) if line))
     if not bounded:
         return 0
-    problems = [f"missing: {what}" for what in missing(watch.agent)]
-    problems += [f"wrong: {what}" for what in wrong_after_exit(watch.agent)]
     problems += [f"unexpected: {what}" for what in surprises]
     for problem in problems:
         print(problem)
     print("Something is not as it should be." if problems else "Everything arrived that should.")
     return 1 if problems else 0
+
+
+def _problems(agent: LocalAgent) -> list[str]:
+    return [
+        *(f"missing: {what}" for what in missing(agent)),
+        *(f"wrong: {what}" for what in wrong_after_exit(agent)),
+    ]
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ ENDS = {
 FINAL = ("complete", "error", "cancelled")
 ROADS = ("stream", "django_stream")
 MAX_SURPRISES = 20
+#: Visits at once from which on nobody else sets out: a slow machine is visited less often, not by more and more.
+CROWDED = 40
 
 
 class Town:
@@ -44,8 +46,9 @@ class Town:
         self.toured = asyncio.Event()
         #: The first visit of every habit, each a task that has the habit's name.
         self.tour: list[asyncio.Task[None]] = []
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
-        timeout = httpx.Timeout(20.0, read=60.0)
+        # uvicorn closes an idle connection after five seconds: none is used again at the moment at which it is closed.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=2.0)
+        timeout = httpx.Timeout(60.0)
         self.client = httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=False)
 
     async def live(self) -> None:
@@ -62,9 +65,13 @@ class Town:
                     self.tour.append(visits.create_task(visit, name=habit.__name__))
                     await asyncio.sleep(0.1)
                 visits.create_task(self._tell_when_done())
+                under_way = set(self.tour)
                 while True:
                     await asyncio.sleep(self.dice.expovariate(3.0))
-                    visits.create_task(self._visit(self.dice.choice(habits), self.dice.choice(self.urls)))
+                    under_way = {visit for visit in under_way if not visit.done()}
+                    if len(under_way) < CROWDED:
+                        visit = self._visit(self.dice.choice(habits), self.dice.choice(self.urls))
+                        under_way.add(visits.create_task(visit))
         finally:
             await self.client.aclose()
 
@@ -206,16 +213,17 @@ class Town:
 
     async def talk(self, url: str) -> None:
         """Talk over a WebSocket and say goodbye."""
-        async with connect(url.replace("http", "ws", 1) + "/ws", proxy=None) as socket:
+        async with connect(url.replace("http", "ws", 1) + "/ws", proxy=None, open_timeout=60) as socket:
             for number in range(3):
                 await socket.send(f"hello {number}")
-                await asyncio.wait_for(socket.recv(), 20)
+                await asyncio.wait_for(socket.recv(), 60)
                 await asyncio.sleep(0.5)
 
     async def hang_up(self, url: str) -> None:
         """Connect a WebSocket and cut the line."""
-        async with connect(url.replace("http", "ws", 1) + "/ws", proxy=None, close_timeout=0.1) as socket:
-            await asyncio.wait_for(socket.recv(), 20)
+        address = url.replace("http", "ws", 1) + "/ws"
+        async with connect(address, proxy=None, open_timeout=60, close_timeout=0.1) as socket:
+            await asyncio.wait_for(socket.recv(), 60)
             await asyncio.sleep(1)
             with suppress(OSError):
                 socket.transport.abort()

@@ -103,7 +103,9 @@ def _inodes(port: int, kind: str) -> set[str]:
 
 def _owns(process: Path, inodes: set[str]) -> bool:
     """Tell whether a process has one of these sockets open; other users' processes cannot be read."""
-    try:
-        return any(os.readlink(link) in inodes for link in (process / "fd").iterdir())
-    except OSError:
-        return False
+    with suppress(OSError):
+        for link in (process / "fd").iterdir():
+            with suppress(OSError):  # closed since it was listed
+                if os.readlink(link) in inodes:
+                    return True
+    return False

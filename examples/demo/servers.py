@@ -21,7 +21,7 @@ from .ports import HOST, Ports
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Seconds for a server to answer, on a slow machine; and for one to stop after SIGTERM, before it is killed.
-START, STOP = 60.0, 15.0
+START, STOP = 120.0, 30.0
 
 
 class ServerFailed(Exception):
@@ -132,7 +132,12 @@ class Servers:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        output, _ = await process.communicate()
+        try:
+            output, _ = await process.communicate()
+        except asyncio.CancelledError:  # stopped while it starts: nothing of it stays behind
+            process.kill()
+            await process.wait()
+            raise
         if process.returncode != 0:
             raise ServerFailed(f"the database could not be made:\n{output.decode(errors='replace')}")
 

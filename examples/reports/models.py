@@ -189,7 +189,11 @@ class PriceCheck(StreamTask):
     async def process(self) -> dict[str, int]:
         """Return the price in cents by product."""
         prices: dict[str, int] = {}
-        async with httpx.AsyncClient(base_url=settings.PRICES_URL, timeout=5, trust_env=False) as client:
+        # An idle connection is not used when the service, after five seconds, may be closing it.
+        limits = httpx.Limits(keepalive_expiry=2.0)
+        async with httpx.AsyncClient(
+            base_url=settings.PRICES_URL, timeout=20, limits=limits, trust_env=False
+        ) as client:
             async for product in Product.objects.order_by("sku")[: self.PRODUCTS]:
                 prices[product.sku] = await self.price(client, product.sku)
                 message = f"{product.sku} costs {prices[product.sku] / 100:.2f}"

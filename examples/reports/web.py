@@ -88,7 +88,7 @@ async def task_stream(request: Request) -> Response:
 async def price(request: Request) -> Response:
     """Pass on a price of the price service: 502 where that does not answer well."""
     try:
-        async with httpx.AsyncClient(base_url=settings.PRICES_URL, timeout=5, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=settings.PRICES_URL, timeout=20, trust_env=False) as client:
             answer = (await client.get(f"/price/{request.path_params['sku']}")).raise_for_status()
     except httpx.HTTPError as error:
         raise HTTPException(502, f"the price service: {type(error).__name__}") from error

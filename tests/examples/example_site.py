@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 FINAL = ("complete", "error", "cancelled")
-DEADLINE = 60.0
+DEADLINE = 120.0
+#: Less than the five seconds after which uvicorn closes an idle connection: none is used while it is being closed.
+LIMITS = httpx.Limits(keepalive_expiry=2.0)
 
 
 def listening_socket() -> socket.socket:
@@ -39,7 +41,9 @@ class Site:
 
     url: str
     database: Path
-    client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=DEADLINE, trust_env=False))
+    client: httpx.Client = field(
+        default_factory=lambda: httpx.Client(timeout=DEADLINE, limits=LIMITS, trust_env=False)
+    )
 
     def create(self, model: str, seconds: float = 0.2) -> int:
         """Create a task and return its id."""
@@ -64,7 +68,7 @@ class Site:
 
     def sql(self, statement: str, *values: Any) -> list[Any]:
         """Look into the database, or change it as another worker would."""
-        with contextlib.closing(sqlite3.connect(self.database, timeout=20)) as connection, connection:
+        with contextlib.closing(sqlite3.connect(self.database, timeout=60)) as connection, connection:
             return connection.execute(statement, values).fetchall()
 
 
@@ -114,11 +118,12 @@ def answers(url: str) -> bool:
     return True
 
 
-def wait_until(condition: Any, what: str) -> None:
+def wait_until(condition: Any, what: str | Callable[[], str]) -> None:
     """Wait for a condition, at most DEADLINE seconds."""
     deadline = time.monotonic() + DEADLINE
     while not condition():
-        assert time.monotonic() < deadline, f"waited {DEADLINE:.0f} s for {what}"
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {DEADLINE:.0f} s for {what if isinstance(what, str) else what()}")
         time.sleep(0.05)
 
 

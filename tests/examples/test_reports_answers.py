@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,10 +35,12 @@ class Reader:
     """A client of the real package, and what it saw: seconds to the first event and between events, texts, reason."""
 
     def __init__(self, url: str) -> None:
-        self.client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+        self.client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=120)
+        self.began = math.inf
 
     def read(self, leave_after: int = 0, **asked: Any) -> dict[str, Any]:
         began = last = time.perf_counter()
+        self.began = min(self.began, began)
         chunks: list[Any] = []
         times: list[float] = []
         with self.client.chat.completions.create(
@@ -53,7 +56,6 @@ class Reader:
         return {
             "first": times[0],
             "between": times[1:],
-            "whole": last - began,
             "chunks": len(chunks),
             "text": "".join(texts),
             "tokens": sum(1 for text in texts if text),
@@ -70,6 +72,7 @@ def test_what_a_client_saw_is_what_was_counted(
         answers = [reader.read(), reader.read(), reader.read(max_tokens=5)]
         left = reader.read(leave_after=3)
         reader.client.close()
+    took = time.perf_counter() - reader.began
     assert [answer["reason"] for answer in answers] == ["stop", "stop", "length"]
     assert answers[0]["text"] == "".join(WORDS)
     assert [answer["tokens"] for answer in answers] == [len(WORDS), len(WORDS), 5]
@@ -87,19 +90,24 @@ def test_what_a_client_saw_is_what_was_counted(
     assert (
         tokens + left["tokens"] <= seen.count(catalog.STREAM_COUNTED, counted="tokens") < tokens + len(WORDS)
     )
-    _in_time(agent, [*answers, left])
+    _in_time(agent, [*answers, left], took)
 
 
-def _in_time(agent: LocalAgent, seen: list[dict[str, Any]]) -> None:
-    """The server's times lie between what the example waits and what its clients waited."""
+#: Milliseconds by which a sleep may seem too short: the loop's clock counts whole ones.
+TICK = 1
+
+
+def _in_time(agent: LocalAgent, seen: list[dict[str, Any]], took: float) -> None:
+    """The server's times lie between what the example waits and what its clients waited, all of them in `took`."""
     first = _values(agent, catalog.STREAM_FIRST_EVENT)
     assert len(first) == len(seen)
     for value, answer in zip(first, seen, strict=True):
-        assert THINKS * 1000 <= value <= answer["first"] * 1000
-    between = _values(agent, catalog.STREAM_EVENT_INTERVAL)
+        assert THINKS * 1000 - TICK <= value <= answer["first"] * 1000
+    between = sorted(_values(agent, catalog.STREAM_EVENT_INTERVAL))
     assert between
-    assert max(between) <= (max(max(answer["between"]) for answer in seen) + PACE) * 1000
-    assert sorted(between)[len(between) // 2] >= PACE * 1000 * 0.9
+    assert between[-1] <= took * 1000
+    median = between[len(between) // 2]
+    assert PACE * 1000 * 0.9 <= median <= (max(max(answer["between"]) for answer in seen) + PACE) * 1000
 
 
 def _values(agent: LocalAgent, metric: catalog.Metric) -> list[float]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from example_site import GUNICORN, UVICORN, Site, environment, listening_socket, server, wait_until
+from example_site import DEADLINE, GUNICORN, UVICORN, Site, environment, listening_socket, server, wait_until
 
 from examples.demo.expected import wrong_after_exit
 from examples.demo.view import Totals
@@ -63,7 +63,7 @@ def endless_streams(sites: list[Site]) -> Iterator[None]:
         reader.start()
     yield
     for reader in readers:
-        reader.join(60)
+        reader.join(DEADLINE)
     assert not any(reader.is_alive() for reader in readers)
 
 
@@ -92,7 +92,9 @@ def test_numbers_are_true_while_workers_run_and_when_they_have_stopped(
         assert 1 <= len(totals(agent).values(catalog.TASKS_ACTIVE, "worker")) <= workers
     streams.close()
     agent.wait_for(lambda received: [span.name for span in received.spans].count(catalog.TASK_RUN.name) >= 10)
-    wait_until(lambda: wrong_after_exit(agent) == [], f"the sums to be right: {wrong_after_exit(agent)}")
+    wait_until(
+        lambda: wrong_after_exit(agent) == [], lambda: f"the sums to be right: {wrong_after_exit(agent)}"
+    )
     seen = totals(agent)
     assert seen.count(catalog.TASKS_STARTED) == 10
     assert seen.count(catalog.TASKS_COMPLETED) == 3
@@ -105,6 +107,7 @@ def test_numbers_are_true_while_workers_run_and_when_they_have_stopped(
         "failed"
     ]
     assert [run.error for run in runs].count(1) == 1
+    agent.wait_for(lambda received: sum(1 for log in received.logs if log.get("task.status")) >= 10)
     ends = [log for log in agent.received.logs if log.get("task.status")]
     assert len(ends) == 10
     assert {log["dd.trace_id"][-16:] for log in ends} == {run.trace_id[-16:] for run in runs}
@@ -122,7 +125,8 @@ def test_what_had_finished_survives_a_kill(
             site.stream("SalesReport", site.create("SalesReport"))
             site.stream("WarehouseSync", site.create("WarehouseSync", 600), events=1)
         agent.wait_for(lambda received: any(log.get("task.status") == "completed" for log in received.logs))
-        agent.wait_for(lambda received: any(span.name == catalog.TASK_RUN.name for span in received.spans))
+        names = (catalog.TASK_RUN.name, catalog.SSE_REQUEST.name, catalog.TASK_SUBMIT.name)
+        agent.wait_for(lambda received: set(names) <= {span.name for span in received.spans})
         wait_until(lambda: totals(agent).count(catalog.TASKS_COMPLETED) == 1, "the count")
         pid = next(
             int(log["message"].split("[")[1].rstrip("]"))
@@ -130,6 +134,4 @@ def test_what_had_finished_survives_a_kill(
             if "server process" in str(log.get("message"))
         )
         os.kill(pid, signal.SIGKILL)
-    seen = [span.name for span in agent.received.spans]
-    assert catalog.SSE_REQUEST.name in seen
-    assert catalog.TASK_SUBMIT.name in seen
+    assert set(names) <= {span.name for span in agent.received.spans}

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from example_site import GUNICORN, UVICORN, Site, environment, listening_socket, server, wait_until
+from example_site import DEADLINE, GUNICORN, UVICORN, Site, environment, listening_socket, server, wait_until
 
 pytestmark = pytest.mark.process
 
@@ -34,7 +34,7 @@ def test_a_task_runs_once_whichever_workers_its_clients_reach(
             return readers
 
         for reader in all_watch("StockAudit", task):
-            reader.join(60)
+            reader.join(DEADLINE)
         assert ends == ["complete"] * 10
         assert sites[0].sql("SELECT DISTINCT counted FROM reports_product") == [(1,)]
 
@@ -51,7 +51,7 @@ def test_a_task_runs_once_whichever_workers_its_clients_reach(
             readers[0].join(0.5)
         assert statuses[0] == 202
         for reader in readers:
-            reader.join(60)
+            reader.join(DEADLINE)
         assert ends == ["cancelled"] * 10
         for site in sites:
             site.client.close()

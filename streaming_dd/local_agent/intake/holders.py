@@ -48,12 +48,19 @@ def _rows(table: str) -> Iterator[list[str]]:
             yield row.split()
 
 
+def _target(descriptor: Path) -> str:
+    try:
+        return os.readlink(descriptor)
+    except FileNotFoundError:  # closed since it was listed; what follows in the list is open still
+        return ""
+
+
 def _owner(sockets: set[str]) -> str:
     if not sockets:
         return ""
     for process in PROC.glob("[0-9]*"):
         with contextlib.suppress(OSError):
             for descriptor in (process / "fd").iterdir():
-                if os.readlink(descriptor) in sockets:
+                if _target(descriptor) in sockets:
                     return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
     return ""
