@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 from ...config import Config
 from .report import Finding
 
-TIMEOUT: Final = 2.0
+TIMEOUT: Final = 5.0
 #: How long the refusal of a UDP datagram takes to come back on this machine, at most.
 _REFUSAL: Final = 0.05
 _MAX_BODY: Final = 4_000_000

@@ -47,7 +47,7 @@ def probe(
             "span", OPERATION.name, page, deadline, lambda get: bool(_trace(get, trace_id).get("spans"))
         )
     if config.logs_enabled and config.log_agent and "agent.logs" in reachable:
-        delivered = _send_log(config, name, trace_id, max(1.0, deadline - time.monotonic()))
+        delivered = _send_log(config, name, trace_id, max(5.0, deadline - time.monotonic()))
         yield (
             _judge("log", _MESSAGE, page, deadline, lambda get: _has_log(get, name))
             if delivered

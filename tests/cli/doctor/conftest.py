@@ -9,8 +9,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from streaming_dd import recorder
+from streaming_dd.cli.doctor import connections
 from streaming_dd.local_agent import LocalAgent
 from streaming_dd.output import notices, tracing
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine an agent takes its time to answer: it is there all the same."""
+    monkeypatch.setattr(connections, "TIMEOUT", 60.0)
 
 
 @pytest.fixture(autouse=True)

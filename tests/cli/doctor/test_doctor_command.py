@@ -47,12 +47,12 @@ def doctor(
         **environment,
     }
     done = subprocess.run(
-        [sys.executable, "-m", "streaming_dd.cli", "doctor", *options],
+        [sys.executable, "-m", "streaming_dd.cli", "doctor", "--timeout", "60", *options],
         cwd=folder,
         env=env,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     return done.returncode, done.stdout, done.stderr
 
@@ -154,7 +154,7 @@ def test_under_ddtrace_run(local_agent: LocalAgent, tmp_path: Path) -> None:
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     found = report(done.stdout)
     assert "loguru" in found["facts"]["patched by ddtrace"]
@@ -185,7 +185,7 @@ def test_gevent_beside_ddtrace_run(unload: str, tmp_path: Path) -> None:
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     found = {item["id"]: item for item in report(done.stdout)["findings"]}
     assert ("process.asyncio_twice" in found) == (unload == "auto")
