@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import socket
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,22 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from streaming_dd.local_agent import LocalAgent
 
-expect.set_options(timeout=30_000)  # on a busy machine a page takes its time
+WAIT = 60_000
+"""Milliseconds: on a busy machine a page takes its time."""
+expect.set_options(timeout=WAIT)
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+LAUNCH = 180_000
+"""Milliseconds for a browser that starts for the first time."""
+FRESH = 240.0
+"""Seconds for which what was sent is recent: the page shows the last fifteen minutes, the tail of the logs the last five."""
+COUNTING = """(() => {
+  const own = window.fetch, now = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+  let asking = 0;
+  window.fetch = (...given) => { asking += 1; return own(...given).finally(() => { asking -= 1; }); };
+  window.calm = async () => { for (let still = 0; still < 6; still = asking ? 0 : still + 1) await now(); };
+})()"""
+"""What lets a page say when it has drawn what it asked for: frames without a question, by its own clock."""
 MARKUP = "<img src=x onerror=document.title='owned'><script>document.title='owned'</script>"
 BIG = 2**63 + 12345
 """An id beyond 2**53, which a browser's numbers cannot hold."""
@@ -52,23 +67,58 @@ def browser() -> Iterator[Browser]:
     if not CHROMIUM.exists():
         pytest.skip("there is no /usr/bin/chromium")
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        found = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS, timeout=LAUNCH)
         yield found
         found.close()
 
 
+class Fed:
+    """An agent with metrics, traces, logs, checks and events, hostile ones among them, and one closed bucket.
+
+    On a slow machine the tests of a module take longer than what was sent is recent: then another agent is fed.
+    """
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._began = -math.inf
+        self._agent: LocalAgent | None = None
+
+    def agent(self) -> LocalAgent:
+        if self._agent is None or time.monotonic() - self._began > FRESH:
+            self.close()
+            self._began = time.monotonic()
+            self._agent = self._stack.enter_context(
+                LocalAgent(dogstatsd_port=0, trace_port=0, logs_port=0, page_port=0).running()
+            )
+            feed(self._agent)
+        return self._agent
+
+    def close(self) -> None:
+        self._stack.close()
+        self._agent = None
+
+
+def feed(agent: LocalAgent) -> None:
+    send_metrics(agent, METRICS)
+    send_traces(agent)
+    send_logs(agent)
+    deadline = time.monotonic() + 120
+    while not evaluated(agent):
+        assert time.monotonic() < deadline, "no bucket was closed and evaluated within two minutes"
+        time.sleep(0.25)
+
+
 @pytest.fixture(scope="module")
-def agent() -> Iterator[LocalAgent]:
-    """An agent with metrics, traces, logs, checks and events, hostile ones among them, and one closed bucket."""
-    with LocalAgent(dogstatsd_port=0, trace_port=0, logs_port=0, page_port=0).running() as running:
-        send_metrics(running, METRICS)
-        send_traces(running)
-        send_logs(running)
-        deadline = time.monotonic() + 60
-        while not evaluated(running):
-            assert time.monotonic() < deadline, "no bucket was closed and evaluated within a minute"
-            time.sleep(0.25)
-        yield running
+def fed() -> Iterator[Fed]:
+    found = Fed()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def agent(fed: Fed) -> LocalAgent:
+    """An agent that was fed lately."""
+    return fed.agent()
 
 
 @pytest.fixture(scope="module")
@@ -161,13 +211,13 @@ def span(
     }  # fmt: skip
 
 
-def send_logs(agent: LocalAgent) -> None:
+def line(message: str, status: str = "info", **attributes: object) -> bytes:
     now = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + "Z"
+    record = {"timestamp": now, "status": status, "message": message, "service": "web", **attributes}
+    return json.dumps(record).encode() + b"\n"
 
-    def line(message: str, status: str = "info", **attributes: object) -> bytes:
-        record = {"timestamp": now, "status": status, "message": message, "service": "web", **attributes}
-        return json.dumps(record).encode() + b"\n"
 
+def send_logs(agent: LocalAgent) -> None:
     task = {"logger.name": "streaming_dd.tasks", "task.app": "shop", "task.model": MARKUP}
     lines = [
         line("a quiet line"),
@@ -177,6 +227,10 @@ def send_logs(agent: LocalAgent) -> None:
         line("x" * 5_000_000, "warning"),
         b"<marquee>no JSON</marquee>\n",
     ]
+    send_lines(agent, *lines)
+
+
+def send_lines(agent: LocalAgent, *lines: bytes) -> None:
     with socket.create_connection(("127.0.0.1", agent.logs_port), timeout=60) as sock:
         sock.sendall(b"".join(lines))
 
@@ -187,18 +241,20 @@ def evaluated(agent: LocalAgent) -> bool:
 
 
 def get(agent: LocalAgent, path: str) -> Any:
-    with urllib.request.urlopen(f"http://127.0.0.1:{agent.page_port}/api/{path}", timeout=30) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{agent.page_port}/api/{path}", timeout=60) as answer:
         return json.load(answer)
 
 
 class Visit:
-    """A page with what went wrong on it. `open` waits until the network is quiet."""
+    """A page with what went wrong on it. `open` waits until the network is quiet, and what came is drawn."""
 
     def __init__(self, page: Page, agent: LocalAgent) -> None:
         self.page = page
         self.base = f"http://127.0.0.1:{agent.page_port}"
         self.problems: list[str] = []
         self.foreign: list[str] = []
+        page.set_default_timeout(WAIT)
+        page.add_init_script(COUNTING)
         page.on(
             "console",
             lambda message: message.type in ("error", "warning") and self.problems.append(message.text),
@@ -213,10 +269,15 @@ class Visit:
     def open(self, path: str, live: bool = False) -> Page:
         extra = "" if live else ("&" if "?" in path else "?") + "live=0"
         self.page.goto(f"{self.base}/{path}{extra}")
-        self.page.wait_for_selector("main", timeout=30_000)
+        self.page.wait_for_selector("main")
         if not live:
-            self.page.wait_for_load_state("networkidle")
+            self.calm()
         return self.page
+
+    def calm(self) -> None:
+        """Wait until everything is there and drawn; what a chart's height moves is in its place then."""
+        self.page.wait_for_load_state("networkidle")
+        self.page.evaluate("calm()")
 
     def check(self) -> None:
         assert self.problems == []

@@ -44,7 +44,7 @@ def test_axe_finds_nothing_serious(visit: Visit, agent: LocalAgent) -> None:
     found: dict[str, Any] = {}
     for path, text in VIEWS.items():
         page = visit.open(path)
-        expect(page.locator("main")).to_contain_text(text, timeout=30_000)
+        expect(page.locator("main")).to_contain_text(text)
         if path == "dashboards":
             page.get_by_role("button", name="Query and JSON").first.click()
         page.evaluate(axe)

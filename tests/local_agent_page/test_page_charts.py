@@ -15,7 +15,7 @@ def test_a_chart_has_a_table_and_a_description(visit: Visit) -> None:
     """Each chart says its values to a screen reader and turns into a table."""
     page = visit.open("dashboards")
     chart = page.get_by_role("img", name=re.compile(r"Requests by status.*2xx: last"))
-    expect(chart).to_be_visible(timeout=30_000)
+    expect(chart).to_be_visible()
     widget = page.locator(".widget").filter(has_text="Requests by status")
     widget.get_by_role("button", name="Show as a table").click()
     expect(widget.locator("table")).to_contain_text("2xx")
@@ -26,8 +26,8 @@ def test_a_charts_table_fits_on_a_phone(visit: Visit) -> None:
     """Nothing of it lies beyond the edge; each value has the name of its curve before it."""
     page = visit.open("dashboards")
     widget = page.locator(".widget").filter(has_text="Requests by status")
-    widget.get_by_role("button", name="Show as a table").click(timeout=30_000)
-    expect(widget.locator("td[data-name]").first).to_be_visible(timeout=30_000)
+    widget.get_by_role("button", name="Show as a table").click()
+    expect(widget.locator("td[data-name]").first).to_be_visible()
     assert widget.locator("table").evaluate("(table) => table.scrollWidth <= table.parentElement.clientWidth")
 
 
@@ -35,7 +35,9 @@ def test_dragging_over_a_chart_zooms_the_page(visit: Visit) -> None:
     """A drag over a chart sets the page's time range."""
     page = visit.open("overview")
     over = page.locator(".u-over").first
-    over.wait_for(timeout=30_000)
+    over.wait_for()
+    visit.calm()
+    over.hover(position={"x": 60, "y": 20})  # in view, and nothing moves it
     box = over.bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + 20)
@@ -49,7 +51,8 @@ def test_a_click_on_a_chart_leads_to_what_happened_then(visit: Visit) -> None:
     """A click on a chart offers the traces, logs and tasks of that moment."""
     page = visit.open("overview")
     over = page.locator(".u-over").first
-    over.wait_for(timeout=30_000)
+    over.wait_for()
+    visit.calm()
     over.click(position={"x": 100, "y": 40})
     page.get_by_role("link", name="logs at this time").click()
     expect(page).to_have_url(re.compile(r"/logs\?.*start=\d+&end=\d+"))
@@ -59,9 +62,10 @@ def test_a_point_of_a_metric_leads_to_the_traces_with_its_tags(visit: Visit) -> 
     """A point of a curve that is grouped by a tag offers the spans that carry it, by the name that spans have for it."""
     page = visit.open("metrics/streaming.task.cpu_time.avg")
     page.get_by_role("button", name="service", exact=True).click()
-    expect(page.get_by_role("img", name=re.compile("by {service}"))).to_be_visible(timeout=30_000)
+    expect(page.get_by_role("img", name=re.compile("by {service}"))).to_be_visible()
     over = page.locator(".u-over").first
-    over.wait_for(timeout=30_000)
+    over.wait_for()
+    visit.calm()
     box = over.bounding_box()
     assert box is not None
     over.click(position={"x": box["width"] - 4, "y": box["height"] / 2})
@@ -91,9 +95,9 @@ def test_a_trace_is_drawn_as_a_flame_graph(visit: Visit) -> None:
     expect(page).to_have_url(re.compile("view=flame"))
     spans = page.locator(".flame button")
     expect(spans).to_have_count(2)
-    parent, child = spans.nth(0).bounding_box(), spans.nth(1).bounding_box()
-    assert parent
-    assert child
+    parent, child = spans.evaluate_all(
+        "(found) => found.map((each) => each.getBoundingClientRect().toJSON())"
+    )
     assert child["y"] > parent["y"]
     assert parent["width"] > child["width"]
     spans.nth(1).click()

@@ -26,16 +26,14 @@ def test_a_try_is_taken_away_and_brought_back(visit: Visit, agent: LocalAgent, t
     assert len(get(agent, "logs?limit=50")["logs"]) == len(rows)
     page.get_by_role("button", name="Clear …").click()
     page.get_by_role("button", name="Yes, clear").click()
-    expect(page.get_by_role("status")).to_contain_text("Everything was cleared", timeout=30_000)
+    expect(page.get_by_role("status")).to_contain_text("Everything was cleared")
     assert get(agent, "logs?limit=50")["logs"] == []
     page.get_by_label("File to import").set_input_files(file)
-    expect(page.get_by_role("status")).to_contain_text("is what you see now", timeout=30_000)
+    expect(page.get_by_role("status")).to_contain_text("is what you see now")
     assert [row["message"] for row in get(agent, "logs?limit=50")["logs"]] == rows
     (tmp_path / "bad.sqlite").write_text("rubbish")
     page.get_by_label("File to import").set_input_files(tmp_path / "bad.sqlite")
-    expect(page.get_by_role("status")).to_contain_text(
-        "no file that the local agent exported", timeout=30_000
-    )
+    expect(page.get_by_role("status")).to_contain_text("no file that the local agent exported")
     assert len(get(agent, "logs?limit=50")["logs"]) == len(rows)
     assert [text for text in visit.problems if "400" not in text] == []
     visit.problems.clear()

@@ -121,12 +121,12 @@ function turn() {
   store.set({ theme });
 }
 
-let prefixed = -Infinity; // when g was pressed, milliseconds since the page was opened
+let prefixed = -Infinity; // when g was handled, milliseconds since the page was opened
 addEventListener("keydown", (event) => {
   const { target, key } = event;
   if (event.ctrlKey || event.metaKey || event.altKey || target.closest?.("dialog")) return;
   if (target.matches?.("input, textarea, select")) { if (key === "Escape") target.blur(); return; }
-  if (performance.now() - prefixed < 1500) {
+  if (event.timeStamp - prefixed < 1500) { // when it was pressed, however long the page was busy meanwhile
     prefixed = -Infinity;
     const found = VIEWS.find((view) => view[2] === key);
     if (found) { event.preventDefault(); go("/" + found[0]); return; }
