@@ -45,10 +45,10 @@ def test_agent(run_agent, tmp_path: Path) -> Iterator[tuple[str, LocalAgent]]:
     )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while True:
             try:
-                httpx.get(f"{url}/info", timeout=5).raise_for_status()
+                httpx.get(f"{url}/info", timeout=60).raise_for_status()
                 break
             except httpx.HTTPError:
                 if time.monotonic() > deadline or process.poll() is not None:
@@ -57,7 +57,7 @@ def test_agent(run_agent, tmp_path: Path) -> Iterator[tuple[str, LocalAgent]]:
         yield url, agent
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 @pytest.mark.process
@@ -68,12 +68,12 @@ def test_both_understand_the_same_traces(test_agent: tuple[str, LocalAgent], ver
     subprocess.run(
         [sys.executable, "-c", TRACER],
         env={**os.environ, "DD_TRACE_AGENT_URL": url, "DD_TRACE_API_VERSION": version, "DD_SERVICE": "web"},
-        check=True, timeout=60,
+        check=True, timeout=120,
     )  # fmt: skip
-    agent.wait_for(lambda received: len(received.spans) >= 9, timeout=30)
+    agent.wait_for(lambda received: len(received.spans) >= 9, timeout=60)
     theirs = {
         str(span["span_id"]): span
-        for trace in httpx.get(f"{url}/test/traces", timeout=30).json()
+        for trace in httpx.get(f"{url}/test/traces", timeout=60).json()
         for span in trace
     }
     ours = {span.span_id: span for span in agent.received.spans}

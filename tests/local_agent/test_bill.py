@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from free_ports import free_port
 from local_agent_helpers import START, Clock
 
 from streaming_dd.assets.cost import fetch_bill, render_bill
@@ -65,7 +66,7 @@ def test_the_dearest_metric_and_tag_are_named() -> None:
 
 def test_the_command_asks_a_running_agent() -> None:
     """The bill is what the agent's page answers; an address without one is named with what to do."""
-    agent = LocalAgent(dogstatsd_port=0, trace_port=0, logs_port=0, page_port=0)
+    agent = LocalAgent(dogstatsd_port=0, trace_port=0, logs_port=0, page_port=free_port())
     with agent.running():
         assert fetch_bill(f"http://127.0.0.1:{agent.page_port}")["billed"] == 0
     with pytest.raises(AssetError, match="running `streaming-dd agent`"):

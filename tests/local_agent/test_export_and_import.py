@@ -61,7 +61,7 @@ def fill(agent: LocalAgent, clock: Clock) -> None:
 
 @pytest.fixture
 def client(agent: LocalAgent) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=f"http://127.0.0.1:{agent.page_port}/api", timeout=60) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{agent.page_port}/api", timeout=120) as client:
         yield client
 
 
@@ -177,7 +177,7 @@ def test_a_kept_file_follows(run_agent: Any, clock: Clock, tmp_path: Path) -> No
     fill(first, clock)
     first._on_loop(first.holdings.finish)
     kept = tmp_path / "copy.sqlite"
-    with httpx.Client(base_url=f"http://127.0.0.1:{first.page_port}/api", timeout=60) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{first.page_port}/api", timeout=120) as client:
         kept.write_bytes(client.get("/export").content)
         client.post("/clear", headers=JSON)
         first._on_loop(first.holdings.finish)
@@ -258,5 +258,5 @@ def test_the_loop_gets_its_turn_meanwhile(run_agent: Any, clock: Clock, tmp_path
         await writing
         return turns
 
-    assert asyncio.run_coroutine_threadsafe(meanwhile(), agent._loop).result(60) > 3
+    assert asyncio.run_coroutine_threadsafe(meanwhile(), agent._loop).result(120) > 3
     assert os.path.getsize(tmp_path / "f") > 1_000_000

@@ -61,7 +61,7 @@ def traffic(port: int, *lines: bytes) -> Iterator[None]:
 
 def check(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*COMMAND, "check", *arguments], cwd=folder, capture_output=True, text=True, timeout=100, check=False
+        [*COMMAND, "check", *arguments], cwd=folder, capture_output=True, text=True, timeout=120, check=False
     )
 
 
@@ -120,7 +120,7 @@ def test_own_agent_receives_what_is_checked(own: Path) -> None:
         found = re.search(r"DogStatsD udp:(\d+)", process.stderr.readline())
         assert found
         with traffic(int(found[1]), b"tasks.failed:9|c|#model:bad", b"tasks.failed:0|c|#model:good"):
-            said, _ = process.communicate(timeout=100)
+            said, _ = process.communicate(timeout=120)
     assert process.returncode == 1, said
     first, second, last = said.splitlines()
     assert first.startswith("ALERT    failures {model:bad}")
@@ -215,7 +215,7 @@ def test_terminal_is_safe_from_tags() -> None:
 )
 def test_mistakes_are_told(arguments: list[str], words: str, tmp_path: Path) -> None:
     """Exit code 2 and a sentence with the fix, no traceback."""
-    ended = subprocess.run([*COMMAND, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run([*COMMAND, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 2
     assert words in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -230,7 +230,7 @@ def test_list_names_every_monitor(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert listed.returncode == 0, listed.stderr
     found = {each["name"]: each for each in json.loads(listed.stdout)}
@@ -238,7 +238,7 @@ def test_list_names_every_monitor(tmp_path: Path) -> None:
     assert found["task-error-rate"]["thresholds"] == {"critical": 5, "warning": 2}
     (tmp_path / "mine" / "monitors" / "typo.json").write_text(monitor("avg(last_5m):avg:a{*} >> 1"))
     listed = subprocess.run(
-        [*COMMAND, "list", "--config", "mine"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        [*COMMAND, "list", "--config", "mine"], cwd=tmp_path, capture_output=True, text=True, timeout=120
     )
     assert (listed.returncode, "monitor typo" in listed.stderr) == (1, True)
     assert "task-error-rate" in listed.stdout

@@ -244,7 +244,7 @@ def _json(**point: object) -> bytes:
 def test_what_is_no_request_is_refused_and_counted(agent, body: bytes, status: int) -> None:
     """Missing fields, wrong types and absurd sizes: nothing of such a request is kept."""
     url = f"http://127.0.0.1:{agent.trace_port}/v1/metrics"
-    answer = httpx.post(url, content=body, headers={"content-type": "application/json"}, timeout=30)
+    answer = httpx.post(url, content=body, headers={"content-type": "application/json"}, timeout=60)
     assert answer.status_code == status, answer.text
     assert agent.holdings.trace_api.rejected == {"/v1/metrics": 1}
     assert arrived(agent) == []

@@ -103,7 +103,9 @@ def test_events_and_checks_are_there_again(start, send, clock: Clock, monitors: 
             b"_e{5,4}:title|text|t:error|#a:1\n_sc|db|2|#env:x|m:down\n_e{3,1}:old|x|d:%d" % (START - 90_000),
         )
         agent.wait_for(lambda received: received.service_checks and len(received.events) == 2)
-        events, checks = list(agent.holdings.store.events), agent.holdings.store.checks("db")
+        events, checks = agent._on_loop(
+            lambda: (list(agent.holdings.store.events), agent.holdings.store.checks("db"))
+        )
         assert len(events) == 2
     clock.now += 60
     with start() as (agent, _):

@@ -56,7 +56,7 @@ def run(code: str, *arguments: str, **environment: str) -> str:
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
         env={**os.environ, "DD_SERVICE": "web", "DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false", **environment},
-        check=True, capture_output=True, text=True, timeout=60,
+        check=True, capture_output=True, text=True, timeout=120,
     ).stdout  # fmt: skip
 
 

@@ -22,11 +22,11 @@ from streaming_dd.local_agent.page_server import shipped
 REPOSITORY = Path(__file__).parents[2]
 FREE_PORTS = ["--dogstatsd-port", "0", "--trace-port", "0", "--logs-port", "0", "--page-port", "0"]
 START = [sys.executable, "-m", "streaming_dd.cli", "agent", *FREE_PORTS]
-DEADLINE = 60.0
+DEADLINE = 120.0
 
 
 def fetch(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=20) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         return json.load(answer)
 
 
@@ -37,11 +37,11 @@ def served(folder: Path, *arguments: str) -> Iterator[tuple[str, Path]]:
     with said.open("w") as out, subprocess.Popen([*START, *arguments], stderr=out, cwd=folder) as process:
         try:
             deadline = time.monotonic() + DEADLINE
-            while not (found := re.search(r"http://127\.0\.0\.1:\d+", said.read_text())):
+            while not (found := re.search(r"(http://127\.0\.0\.1:\d+) ", said.read_text())):
                 assert process.poll() is None, said.read_text()
                 assert time.monotonic() < deadline, said.read_text()
                 time.sleep(0.05)
-            yield found[0], said
+            yield found[1], said
         finally:
             process.terminate()
 

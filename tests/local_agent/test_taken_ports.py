@@ -27,7 +27,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `streaming-dd agent` around a command that does nothing."""
     return subprocess.run(
         [sys.executable, "-m", "streaming_dd.cli", "agent", *arguments, "--", sys.executable, "-c", ""],
-        cwd=folder, capture_output=True, text=True, timeout=60, check=False,
+        cwd=folder, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
 
@@ -74,8 +74,8 @@ def test_taken_unix_socket_names_its_holder(option: str, kind: socket.SocketKind
 
 
 def free_offset(ports: tuple[int, ...]) -> int:
-    """Return an offset at which every port is free, outside of what the system gives to clients."""
-    for offset in range(os.getpid() % 100 * 100 + 2_000, 20_000, 97):
+    """Return an offset at which every port is free, and given neither to clients by the system nor by `free_port`."""
+    for offset in range(os.getpid() % 100 * 100 + 10_000, 22_000, 97):
         try:
             for index, port in enumerate(ports):
                 hold(socket.SOCK_STREAM if index else socket.SOCK_DGRAM, port + offset).close()

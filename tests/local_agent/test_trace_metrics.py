@@ -129,6 +129,6 @@ def test_a_trace_that_its_user_rejected_is_counted_and_not_kept() -> None:
     with agent.running():
         rejected = make_span(metrics={"_sampling_priority_v1": -1, "_dd.top_level": 1})
         kept = make_span(trace_id=f"{2:032x}", metrics={"_dd.top_level": 1})
-        agent.holdings.take_traces([[rejected], [kept]], True)
-        rows = agent.holdings.records.select("select trace_id from spans", ())
+        agent._on_loop(lambda: agent.holdings.take_traces([[rejected], [kept]], True))
+        rows = agent._on_loop(lambda: agent.holdings.records.select("select trace_id from spans", ()))
         assert len(rows) == 1
