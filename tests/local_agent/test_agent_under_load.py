@@ -150,6 +150,12 @@ def test_a_full_disk_costs_rows_and_not_the_agent(tmp_path: Path) -> None:
                 httpx.Client(base_url=page, timeout=60) as client,
             ):
                 until, dropped, problems = time.monotonic() + 120, 0, []
+                sock.sendall(
+                    line * 20
+                )  # kept before there is too much: what is written at once is dropped at once
+                while not client.get("/api/logs?range=1h&limit=5").json()["logs"]:
+                    assert time.monotonic() < until
+                    time.sleep(0.05)
                 while not (dropped and problems) and time.monotonic() < until:
                     sock.sendall(line * 200)
                     health = client.get("/api/health").json()
