@@ -42,7 +42,7 @@ def close_bucket(agent: LocalAgent, clock: Clock) -> None:
     agent._on_loop(agent.holdings.tick)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(390)
 def test_fifty_thousand_series_fit_in_what_is_said_of_them(run_agent: Any, clock: Clock) -> None:
     """Each costs at most 8 KB with its hour of points; one more is refused and counted; answers stay bounded."""
     agent = run_agent(page_port=0, clock=clock, max_series=MANY, record=False)
@@ -89,7 +89,7 @@ def test_a_query_over_too_many_series_is_ended_and_says_so(clock: Clock) -> None
     )
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(390)
 def test_readers_that_do_not_read_cost_a_queue_each(run_agent: Any, clock: Clock) -> None:
     """Of a hundred readers fifty are let in; they miss updates, and everybody else is answered meanwhile."""
     agent = run_agent(page_port=0, clock=clock, record=False)
@@ -133,7 +133,7 @@ LIMIT = 2 * MB
 
 
 @pytest.mark.process
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(390)
 def test_a_full_disk_costs_rows_and_not_the_agent(tmp_path: Path) -> None:
     """When `--persist` can write no more, what came is counted as dropped and said; the agent answers and ends well."""
     with subprocess.Popen(AGENT, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as agent:

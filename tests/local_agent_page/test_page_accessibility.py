@@ -28,7 +28,7 @@ RUN = """async () => {
 }"""
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(390)
 @pytest.mark.parametrize(
     "visit",
     [{"viewport": {"width": width, "height": 900}} for width in (400, 1400)],
