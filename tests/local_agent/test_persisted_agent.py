@@ -87,7 +87,7 @@ def test_file_forgets_what_the_store_forgets(tmp_path: Path, clock: Clock) -> No
     records.close()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(points=st.lists(st.tuples(st.integers(0, 500), st.floats(-1e9, 1e9)), max_size=30))
 def test_any_points_come_back(points) -> None:
     """Whatever was written is loaded, to the bit."""
