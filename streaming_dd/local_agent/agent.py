@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 TICK = 0.25
 """Seconds between looks at the clock: how late a bucket closes and rows reach the database."""
 STOP_TIMEOUT = 30.0
-ANSWER_TIMEOUT = 30.0
+ANSWER_TIMEOUT = 120.0
 """Seconds that the loop may take to come round to a question, on a machine that has more to do than it can."""
 UNIX_SOCKETS = {
     "dogstatsd_socket": socket.SOCK_DGRAM,

@@ -131,5 +131,5 @@ UVICORN = ["uvicorn", "examples.reports.asgi:app", "--fd", "{fd}", "--timeout-gr
 PRICES = ["uvicorn", "examples.reports.prices:app", "--fd", "{fd}"]
 GUNICORN = [
     "gunicorn", "examples.reports.asgi:app", "-b", "fd://{fd}", "-w", "2",
-    "-k", "examples.reports.workers.Worker",
+    "-k", "examples.reports.workers.Worker", "--timeout", "120",
 ]  # fmt: skip

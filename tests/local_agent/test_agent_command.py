@@ -18,7 +18,7 @@ import pytest
 
 from streaming_dd import cli
 from streaming_dd.errors import LocalAgentError
-from streaming_dd.local_agent import command
+from streaming_dd.local_agent import command, companion
 
 FREE_PORTS = ["--dogstatsd-port", "0", "--trace-port", "0", "--logs-port", "0", "--page-port", "0"]
 START = [sys.executable, "-m", "streaming_dd.cli", "agent", *FREE_PORTS]
@@ -152,28 +152,37 @@ COUNTING = (
 )
 
 
+def told_once(folder: Path, number: signal.Signals, whole_group: bool) -> tuple[str, float]:
+    """Signal an agent with a command that counts; return what that said, and the seconds that signalling took."""
+    with subprocess.Popen(
+        [*START, "--", sys.executable, "-c", COUNTING], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, text=True, cwd=folder, start_new_session=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline() == "running\n"
+        began = time.monotonic()
+        os.kill(process.pid, number)
+        if whole_group:  # as `timeout` does: the command, then the group
+            os.killpg(process.pid, number)
+        took = time.monotonic() - began
+        told = process.stdout.readline()
+        process.stdin.write("end\n")
+        process.stdin.close()
+        told += process.stdout.read()
+        assert process.wait(60) == 0
+    return told, took
+
+
 @pytest.mark.process
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("whole_group", [True, False])
 def test_a_signal_reaches_the_command_once(tmp_path: Path, number: signal.Signals, whole_group: bool) -> None:
     """Without a terminal, a signal to the whole group or to the agent alone comes to the command once."""
-    with subprocess.Popen(
-        [*START, "--", sys.executable, "-c", COUNTING], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL, text=True, cwd=tmp_path, start_new_session=True,
-    ) as process:  # fmt: skip
-        assert process.stdout is not None
-        assert process.stdin is not None
-        assert process.stdout.readline() == "running\n"
-        if whole_group:
-            os.kill(process.pid, number)  # as `timeout` does: the command, then the group
-            os.killpg(process.pid, number)
-        else:
-            os.kill(process.pid, number)
-        told = process.stdout.readline()
-        process.stdin.write("end\n")
-        process.stdin.close()
-        assert told + process.stdout.read() == f"signal {number.value}\n"
-        assert process.wait(60) == 0
+    told, took = told_once(tmp_path, number, whole_group)
+    while took > companion.ONE_BLOW / 3:  # the machine stood still in between: that were two
+        told, took = told_once(tmp_path, number, whole_group)
+    assert told == f"signal {number.value}\n"
 
 
 @pytest.mark.process

@@ -75,7 +75,7 @@ def test_taken_unix_socket_names_its_holder(option: str, kind: socket.SocketKind
 
 def free_offset(ports: tuple[int, ...]) -> int:
     """Return an offset at which every port is free, and given neither to clients by the system nor by `free_port`."""
-    for offset in range(os.getpid() % 100 * 100 + 10_000, 22_000, 97):
+    for offset in range(os.getpid() % 90 * 100 + 10_000, 22_000, 97):
         try:
             for index, port in enumerate(ports):
                 hold(socket.SOCK_STREAM if index else socket.SOCK_DGRAM, port + offset).close()

@@ -390,9 +390,8 @@ def test_an_application_without_routes_needs_patterns() -> None:
 def moved() -> Iterator[tuple[LocalAgent, int]]:
     """A local agent as `streaming-dd agent --port-offset N` starts it, and N."""
     for _ in range(50):
-        offset = random.randrange(
-            20_000, 22_000
-        )  # ports that neither `free_port` nor other tests of an offset take
+        # Ports that neither `free_port` nor another test of an offset takes.
+        offset = random.randrange(22_000, 22_240)
         agent = LocalAgent(Settings(headless=True).shifted(offset))
         with suppress(LocalAgentError), ExitStack() as stack:
             stack.enter_context(agent.running())
