@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -132,13 +133,16 @@ def measure(cell: Cell) -> Outcome:
             _go_on(program)
             _until(program, "end", said)
             ended = time.monotonic()
-            rest = program.communicate(timeout=90)[0]
+            rest = _rest(program)
             took = time.monotonic() - ended
             for receiver in (statsd, lines):
                 receiver.settle()
         finally:
             program.kill()
             program.wait()
+            for pipe in (program.stdin, program.stdout):
+                assert pipe is not None
+                pipe.close()
             for receiver in (statsd, traces, lines):
                 receiver.close()
         output = "".join(said) + rest
@@ -173,6 +177,18 @@ def _until(program: subprocess.Popen[str], word: str, said: list[str]) -> int:
             return int(made or 0)
         said.append(line)
     raise AssertionError(f"it ended before {word!r}: {''.join(said)}")
+
+
+def _rest(program: subprocess.Popen[str]) -> str:
+    """Read up to the program's end; `communicate()` would miss what has been read with a line before."""
+    assert program.stdout is not None
+    late = threading.Timer(90, program.kill)
+    late.start()
+    try:
+        return program.stdout.read()
+    finally:
+        late.cancel()
+        program.wait()
 
 
 def _go_on(program: subprocess.Popen[str]) -> None:
