@@ -9,8 +9,11 @@ from typing import Any, Final
 
 from ..catalog import StreamOutcome
 
-#: Classes by which frameworks and servers say that the client has gone (Starlette, uvicorn, websockets).
-_LEFT: Final = frozenset({"ClientDisconnect", "WebSocketDisconnect", "ClientDisconnected"})
+#: Classes by which frameworks and servers say that the client has gone (Starlette, uvicorn, websockets;
+#: gunicorn over HTTP/2, where the connection breaks within a send).
+_LEFT: Final = frozenset(
+    {"ClientDisconnect", "WebSocketDisconnect", "ClientDisconnected", "HTTP2ConnectionError"}
+)
 _CANCELLED: Final = frozenset({"CancelledError", "GeneratorExit", "Cancelled"})
 #: How deep into the causes of an exception is looked.
 _CAUSES: Final = 5

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from gunicorn.http2.errors import HTTP2ConnectionError
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
@@ -454,6 +455,7 @@ def test_the_watch_ends_with_the_stream(configure: Any, exchange: Any) -> None:
         (asyncio.CancelledError(), False, True, "server_shutdown"),
         (asyncio.CancelledError(), True, True, "client_disconnect"),
         (ClientDisconnect(), False, False, "client_disconnect"),
+        (HTTP2ConnectionError("Socket write error"), False, False, "client_disconnect"),
         (ValueError("boom"), False, False, "error"),
         (ValueError("boom"), True, False, "client_disconnect"),
         (GeneratorExit(), False, False, "client_disconnect"),
