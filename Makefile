@@ -164,7 +164,7 @@ test-arq: system-packages  ## Run the tests of arq, whose dependencies do not go
 	@if [ ! -e $(VENV)-arq/.ready ]; then \
 	  echo "==> Creating $(VENV)-arq"; \
 	  $(PYTHON) -m venv --clear $(VENV)-arq && $(VENV)-arq/bin/python -m pip install --quiet \
-	    --disable-pip-version-check --editable '.[agent]' arq uvicorn pytest pytest-timeout hypothesis httpx \
+	    --disable-pip-version-check --editable '.[agent]' arq uvicorn websockets pytest pytest-timeout hypothesis httpx \
 	    && touch $(VENV)-arq/.ready || exit 1; \
 	fi
 	@$(VENV)-arq/bin/python -m pytest -q tests/servers/test_redis_brokers.py tests/tasks/test_brokers.py -k arq
