@@ -16,8 +16,9 @@ from ..output.tracing import weakly
 from . import request_span
 from .messages import Message, Recording, Scope, Send
 from .read_ahead import Receiving
-from .streams.event_formats import JSON_ARRAY, UNKNOWN, Format, format_of
+from .streams.event_formats import JSON_ARRAY, UNKNOWN, format_of
 from .streams.open_stream import SMALL, OpenStream
+from .streams.position import Format
 from .streams.stream_cells import NO_TASK
 
 #: A response without a length that is still sending after this many seconds is a stream, whatever its type.

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming_dd.requests.streams import event_formats
 from streaming_dd.requests.streams.event_formats import (
     JSON_ARRAY,
     SERVER_SENT_EVENTS,
@@ -18,9 +17,11 @@ from streaming_dd.requests.streams.event_formats import (
     JsonLines,
     JsonSequence,
     Parts,
-    Position,
+    Unknown,
     format_of,
 )
+from streaming_dd.requests.streams.position import Position
+from streaming_dd.requests.streams.server_sent_events import ServerSentEvents
 
 
 def read(kind: Any, *pieces: bytes) -> dict[str, int]:
@@ -232,15 +233,15 @@ def test_other_json_has_no_elements() -> None:
 @pytest.mark.parametrize(
     ("content_type", "expected"),
     [
-        (b"text/event-stream", event_formats.ServerSentEvents),
-        (b"Text/Event-Stream; charset=utf-8", event_formats.ServerSentEvents),
+        (b"text/event-stream", ServerSentEvents),
+        (b"Text/Event-Stream; charset=utf-8", ServerSentEvents),
         (b"application/x-ndjson", JsonLines),
         (b"application/jsonl", JsonLines),
         (b"application/stream+json;charset=UTF-8", JsonLines),
         (b"application/json-seq", JsonSequence),
         (b"multipart/x-mixed-replace; boundary=frame", Parts),
         (b'multipart/x-mixed-replace;boundary="a b"', Parts),
-        (b"multipart/x-mixed-replace", event_formats.Unknown),
+        (b"multipart/x-mixed-replace", Unknown),
         (b"text/event-streams", None),
         (b"text/html", None),
         (b"", None),

@@ -16,7 +16,8 @@ from io import BytesIO
 from typing import Any, Final, Protocol
 
 from ...catalog import STREAM_COUNTED, STREAMS_FINISHED
-from .event_formats import MESSAGE, UNKNOWN, Format, Position
+from .event_formats import UNKNOWN
+from .position import MESSAGE, Format, Position
 from .stream_cells import TYPES_LIMIT, ClientKind, StreamCell
 
 #: Bodies of a round whose time is noted, one by one; what a stream sends beyond them is read as one piece.

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 from ... import catalog
 from ...output.metrics import Counter, Gauge, Metrics, Timing
 from ...output.peaks import Peak
-from .event_formats import MESSAGE
+from .position import MESSAGE
 
 NO_TASK: Final = ("none", "none")
 #: Types of events that a series, and a stream's span, tell apart.
