@@ -53,6 +53,7 @@ class Recorder:
         self.config = config
         self.enabled = config.enabled
         self.stopping = False
+        self._every = min(_ROUND, config.flush_interval)
         self._pid = os.getpid()
         self.wake = WakeUp()
         self._leave = threading.Event()
@@ -137,7 +138,7 @@ class Recorder:
         while True:
             # No lifespan will tell when the last request has ended.
             alone = self.ending.told and not self.serving
-            woken = self.wake.wait(_LAST_ROUND if alone else min(_ROUND, self.config.flush_interval))
+            woken = self.wake.wait(_LAST_ROUND if alone else self._every)
             if leave.is_set():
                 return
             self.round(flush=woken)
@@ -148,7 +149,7 @@ class Recorder:
     def round(self, *, flush: bool = False) -> None:
         """Do what is due. With `flush`, or while the process shuts down, flush at once."""
         now = time.monotonic()
-        due = now - self._last_flush >= self.config.flush_interval
+        due = now - self._last_flush >= self.config.flush_interval - self._every / 2  # at the nearest round
         steps: list[Callable[[], None]] = [
             self.losses.spans,
             self.traffic.settle,
@@ -221,6 +222,10 @@ class Recorder:
         """Whether anything was recorded here: else the gauges are those of another process."""
         return self._slot is not None
 
+    def stop(self) -> None:
+        """Send everything, within the shutdown timeout: for whoever ends a process in a way that calls no exit handler."""
+        self.ending.stop()
+
     def close(self) -> None:
         """Stop recording for good, without what only the end of a process needs (for tests and `configure()`)."""
         self.ending.close()
@@ -266,9 +271,7 @@ def get() -> Recorder:
     found = current
     if found is None:
         with first_use:
-            found = current
-            if found is None:
-                found = configure()
+            found = current or configure()
     if found._thread is None:
         found.start()
     return found
@@ -334,7 +337,7 @@ class _Hooks:
 
     def at_exit(self) -> None:
         if current is not None:
-            current.ending.stop()
+            current.stop()
 
     def after_fork(self) -> bool:
         if current is not None:

@@ -7,6 +7,7 @@ import asyncio
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from types import FrameType
@@ -102,21 +103,29 @@ def _interrupts(handler: Any) -> bool:
     return handler is signal.default_int_handler or isinstance(owner, asyncio.Runner)
 
 
+#: The share of a wait by which a clock, or its arithmetic, may be early.
+_A_HAIR: Final = 0.01
+
+
 class WakeUp:
     """Wake a thread; from a signal handler too, since no lock is taken."""
 
     def __init__(self) -> None:
         self._calls: SimpleQueue[None] = SimpleQueue()
+        self._began = 0.0
 
     def set(self) -> None:
         """Wake the thread that waits, or the next one that does."""
         if self._calls.empty():  # one call is enough
             self._calls.put(None)
 
-    def wait(self, timeout: float) -> bool:
-        """Return whether there was a call within `timeout` seconds; it is used up."""
+    def wait(self, every: float) -> bool:
+        """Return whether there was a call, used up by this, until the next multiple of so many seconds since the first."""
+        now = time.monotonic()
+        self._began = self._began or now
+        passed = (now - self._began) / every
         try:
-            self._calls.get(timeout=timeout)
+            self._calls.get(timeout=(int(passed + _A_HAIR) + 1 - passed) * every)
         except Empty:
             return False
         return True
